@@ -1,0 +1,148 @@
+//! The twin of [`Transport`] for those who choose theirs at run time.
+
+use crate::{
+    Capabilities, Delivery, Outcome, Parcel, Registration, Result, Settle, Settler, StoreId, Str, Subject,
+    SubscribeOptions, Subscription, Token, Transport,
+};
+use std::{future::Future, pin::Pin, sync::Arc};
+
+/// A boxed future that may move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Any transport; cheap to clone. Each call costs one allocation more than the transport's own.
+#[derive(Clone)]
+pub struct BoxTransport(Arc<dyn DynTransport>);
+
+impl BoxTransport {
+    /// Forgets the transport's type.
+    pub fn new(transport: impl Transport) -> Self {
+        Self(Arc::new(transport))
+    }
+}
+
+impl std::fmt::Debug for BoxTransport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BoxTransport").field(&self.0.capabilities()).finish()
+    }
+}
+
+impl Transport for BoxTransport {
+    type Subscription = BoxSubscription;
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+    fn shares(&self) -> Option<StoreId> {
+        self.0.shares()
+    }
+    async fn register(&self, consumers: &[Registration]) -> Result<()> {
+        self.0.register(consumers).await
+    }
+    async fn publish(&self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) -> Result<()> {
+        self.0.publish(parcels, outcomes).await
+    }
+    async fn subscribe(&self, subject: &Subject, options: SubscribeOptions) -> Result<BoxSubscription> {
+        self.0.subscribe(subject, options).await
+    }
+    async fn unsettled(&self, consumer: &Str) -> Result<u64> {
+        self.0.unsettled(consumer).await
+    }
+}
+
+trait DynTransport: Send + Sync {
+    fn capabilities(&self) -> Capabilities;
+    fn shares(&self) -> Option<StoreId>;
+    fn register<'a>(&'a self, consumers: &'a [Registration]) -> BoxFuture<'a, Result<()>>;
+    fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> BoxFuture<'a, Result<()>>;
+    fn subscribe<'a>(
+        &'a self,
+        subject: &'a Subject,
+        options: SubscribeOptions,
+    ) -> BoxFuture<'a, Result<BoxSubscription>>;
+    fn unsettled<'a>(&'a self, consumer: &'a Str) -> BoxFuture<'a, Result<u64>>;
+}
+
+impl<T: Transport> DynTransport for T {
+    fn capabilities(&self) -> Capabilities {
+        Transport::capabilities(self)
+    }
+    fn shares(&self) -> Option<StoreId> {
+        Transport::shares(self)
+    }
+    fn register<'a>(&'a self, consumers: &'a [Registration]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Transport::register(self, consumers))
+    }
+    fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Transport::publish(self, parcels, outcomes))
+    }
+    fn subscribe<'a>(
+        &'a self,
+        subject: &'a Subject,
+        options: SubscribeOptions,
+    ) -> BoxFuture<'a, Result<BoxSubscription>> {
+        Box::pin(async move { Ok(BoxSubscription(Box::new(Transport::subscribe(self, subject, options).await?))) })
+    }
+    fn unsettled<'a>(&'a self, consumer: &'a Str) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(Transport::unsettled(self, consumer))
+    }
+}
+
+/// Any subscription.
+pub struct BoxSubscription(Box<dyn DynSubscription>);
+
+impl std::fmt::Debug for BoxSubscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxSubscription")
+    }
+}
+
+impl Subscription for BoxSubscription {
+    type Settler = BoxSettler;
+
+    async fn next_batch(&mut self, most: usize, deliveries: &mut Vec<Delivery>) -> Result<()> {
+        self.0.next_batch(most, deliveries).await
+    }
+    fn settler(&self) -> BoxSettler {
+        self.0.settler()
+    }
+}
+
+trait DynSubscription: Send {
+    fn next_batch<'a>(&'a mut self, most: usize, deliveries: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<()>>;
+    fn settler(&self) -> BoxSettler;
+}
+
+impl<S: Subscription> DynSubscription for S {
+    fn next_batch<'a>(&'a mut self, most: usize, deliveries: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Subscription::next_batch(self, most, deliveries))
+    }
+    fn settler(&self) -> BoxSettler {
+        BoxSettler(Arc::new(Subscription::settler(self)))
+    }
+}
+
+/// Any settler.
+#[derive(Clone)]
+pub struct BoxSettler(Arc<dyn DynSettler>);
+
+impl std::fmt::Debug for BoxSettler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxSettler")
+    }
+}
+
+impl Settler for BoxSettler {
+    async fn settle(&self, answers: &[(Token, Settle)]) -> Result<()> {
+        self.0.settle(answers).await
+    }
+}
+
+trait DynSettler: Send + Sync {
+    fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> BoxFuture<'a, Result<()>>;
+}
+
+impl<S: Settler> DynSettler for S {
+    fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(Settler::settle(self, answers))
+    }
+}

@@ -1,0 +1,325 @@
+use crate::{Envelope, Error, ErrorKind, Headers, MessageId, Result, Str, UnitOfWork, unit::AnyUnit};
+use std::{
+    any::{Any, TypeId, type_name},
+    collections::HashMap,
+    future::Future,
+    ops::Deref,
+    sync::Arc,
+    time::SystemTime,
+};
+
+/// What a handler may know about the message at hand. Take it as a parameter of the handler.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Context {
+    /// The message's id; that of a request that came by a direct call is made when somebody first asks.
+    pub id: MessageId,
+    /// The conversation: the id of the message that began it.
+    pub correlation: MessageId,
+    /// The message that caused this one; [`MessageId::NIL`] where there was none.
+    pub causation: MessageId,
+    /// 1 on the first try that was started.
+    pub attempt: u32,
+    /// When the answer is of no more use.
+    pub deadline: Option<SystemTime>,
+    /// The consumer's durable name, such as `shop.mail`; empty in a direct call.
+    pub consumer: Str,
+    /// The message's headers.
+    pub headers: Headers,
+}
+
+/// One call of a handler: its context, the application's resources, and the unit of work that is open.
+pub struct Call<'a> {
+    resources: &'a Resources,
+    delivered: Option<Delivered<'a>>,
+    context: Option<Context>,
+    unit: Option<Box<dyn AnyUnit>>,
+}
+
+struct Delivered<'a> {
+    envelope: &'a Envelope,
+    consumer: &'a Str,
+    attempt: u32,
+}
+
+impl<'a> Call<'a> {
+    /// A call from within this process.
+    pub fn direct(resources: &'a Resources) -> Self {
+        Self { resources, delivered: None, context: None, unit: None }
+    }
+
+    /// The call for a delivery: `attempt` is 1 on the first try.
+    pub fn delivered(resources: &'a Resources, envelope: &'a Envelope, consumer: &'a Str, attempt: u32) -> Self {
+        Self { delivered: Some(Delivered { envelope, consumer, attempt }), ..Self::direct(resources) }
+    }
+
+    /// The context. Made at first use: before, neither the clock nor a random source is read.
+    pub fn context(&mut self) -> &Context {
+        let delivered = &self.delivered;
+        self.context.get_or_insert_with(|| match delivered {
+            Some(Delivered { envelope, consumer, attempt }) => Context {
+                id: envelope.id,
+                correlation: envelope.correlation,
+                causation: envelope.causation,
+                attempt: *attempt,
+                deadline: envelope.deadline,
+                consumer: (*consumer).clone(),
+                headers: envelope.headers.clone(),
+            },
+            None => {
+                let id = MessageId::new();
+                Context {
+                    id,
+                    correlation: id,
+                    causation: MessageId::NIL,
+                    attempt: 1,
+                    deadline: None,
+                    consumer: Str::default(),
+                    headers: Headers::default(),
+                }
+            }
+        })
+    }
+
+    /// The trace context that the message brought.
+    pub(crate) fn trace(&self) -> Option<[u8; 55]> {
+        self.delivered.as_ref().and_then(|delivered| delivered.envelope.trace)
+    }
+
+    /// The application's state and stores.
+    pub fn resources(&self) -> &'a Resources {
+        self.resources
+    }
+
+    /// Lends an open unit of work to this call.
+    pub fn lend(&mut self, unit: Box<dyn AnyUnit>) {
+        self.unit = Some(unit);
+    }
+
+    /// Takes the unit of work back: the one that was lent, or the one that an extractor opened.
+    pub fn take_unit(&mut self) -> Option<Box<dyn AnyUnit>> {
+        self.unit.take()
+    }
+
+    pub(crate) fn unit(&mut self) -> Option<&mut (dyn AnyUnit + 'static)> {
+        self.unit.as_deref_mut()
+    }
+}
+
+impl std::fmt::Debug for Call<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("context", &self.context).finish_non_exhaustive()
+    }
+}
+
+/// State and stores by type: complete before the first handler is prepared.
+pub struct Resources {
+    states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    stores: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    prefix: Str,
+    #[cfg(feature = "sabotage")]
+    fault: Option<Fault>,
+}
+
+/// A deliberate defect, for the demo's self-test. It has no effect unless the hidden feature `sabotage` is on.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Settles a delivery in a commit of its own before its handler runs.
+    AckFirst,
+    /// Handles without writing or asking for the inbox mark.
+    NoMark,
+    /// Keeps the messages of a call that failed.
+    OutboxOutside,
+    /// Keeps the writes of a call that failed.
+    NoSavepoint,
+}
+
+impl Resources {
+    /// No state and no store; messages go to subjects under `prefix`.
+    pub fn new(prefix: Str) -> Self {
+        Self {
+            states: HashMap::new(),
+            stores: HashMap::new(),
+            prefix,
+            #[cfg(feature = "sabotage")]
+            fault: None,
+        }
+    }
+
+    /// Adds a state; answers `false` if there was one of this type.
+    pub fn add_state<T: Send + Sync + 'static>(&mut self, state: Arc<T>) -> bool {
+        self.states.insert(TypeId::of::<T>(), Box::new(state)).is_none()
+    }
+
+    /// Adds a store; answers `false` if there was one of this type.
+    pub fn add_store<S: UnitOfWork>(&mut self, store: Arc<S>) -> bool {
+        self.stores.insert(TypeId::of::<S>(), Box::new(store)).is_none()
+    }
+
+    /// The state of type `T`.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.states.get(&TypeId::of::<T>())?.downcast_ref().cloned()
+    }
+
+    /// The store of type `S`.
+    pub fn store<S: UnitOfWork>(&self) -> Option<Arc<S>> {
+        self.stores.get(&TypeId::of::<S>())?.downcast_ref().cloned()
+    }
+
+    /// The subject of messages of that name: `{prefix}.{name}`, or the name alone where the prefix is empty.
+    pub fn subject(&self, name: &str) -> Str {
+        subject(&self.prefix, name)
+    }
+
+    pub(crate) fn prefix(&self) -> Str {
+        self.prefix.clone()
+    }
+
+    /// Whether that defect is wanted: never without the feature.
+    #[doc(hidden)]
+    pub fn sabotaged(&self, fault: Fault) -> bool {
+        #[cfg(feature = "sabotage")]
+        return self.fault == Some(fault);
+        #[cfg(not(feature = "sabotage"))]
+        {
+            let _ = fault;
+            false
+        }
+    }
+
+    /// Asks for a deliberate defect.
+    #[cfg(feature = "sabotage")]
+    #[doc(hidden)]
+    pub fn sabotage(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+    }
+}
+
+impl std::fmt::Debug for Resources {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (states, stores) = (self.states.len(), self.stores.len());
+        f.debug_struct("Resources").field("states", &states).field("stores", &stores).finish_non_exhaustive()
+    }
+}
+
+/// What a handler needs of the application, found out when the application is built.
+#[derive(Debug)]
+pub struct Needs {
+    handler: String,
+    problems: Vec<String>,
+    unit: Option<(TypeId, &'static str)>,
+}
+
+impl Needs {
+    /// Of the handler with that description.
+    pub fn new(handler: impl Into<String>) -> Self {
+        Self { handler: handler.into(), problems: Vec::new(), unit: None }
+    }
+
+    /// Reports what is missing or wrong, as a sentence without its subject: ``takes `State<Repo>`, but …``.
+    pub fn problem(&mut self, text: impl std::fmt::Display) {
+        self.problems.push(format!("{} {text}", self.handler));
+    }
+
+    /// What was reported.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// The store in whose unit of work the handler runs, where it takes a [`Tx`](crate::Tx).
+    pub fn unit(&self) -> Option<TypeId> {
+        self.unit.map(|(store, _)| store)
+    }
+
+    pub(crate) fn take_unit<S: UnitOfWork>(&mut self) {
+        let name = type_name::<S>();
+        if let Some((_, other)) = self.unit.replace((TypeId::of::<S>(), name)) {
+            self.problem(format_args!(
+                "takes two transactions, of `{other}` and of `{name}`; one call commits in one store"
+            ));
+        }
+    }
+}
+
+/// What a plain `async fn` may take after its message: [`State<T>`], [`Context`], [`Tx<S>`](crate::Tx), or a type of
+/// one's own.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot take `{Self}`",
+    note = "after its message a handler may take `State<T>`, `Context` and `Tx<Store>`, or any type that implements `FromCall`"
+)]
+pub trait FromCall: Sized + Send {
+    /// What is looked up once, when the application is built.
+    type Prepared: Send + Sync + 'static;
+
+    /// Looks up what calls need; reports to `needs` and answers `None` where something is missing.
+    fn prepare(resources: &Resources, needs: &mut Needs) -> Option<Self::Prepared>;
+
+    /// Makes the value for one call.
+    fn from_call(prepared: &Self::Prepared, call: &mut Call<'_>) -> impl Future<Output = Result<Self>> + Send;
+
+    /// Runs when the handler has answered, in reverse order of the parameters; `keep` says whether its work stays.
+    ///
+    /// # Errors
+    ///
+    /// An error makes the call fail, whatever the handler answered.
+    fn after(prepared: &Self::Prepared, call: &mut Call<'_>, keep: bool) -> impl Future<Output = Result<()>> + Send {
+        let _ = (prepared, call, keep);
+        async { Ok(()) }
+    }
+}
+
+impl FromCall for Context {
+    type Prepared = ();
+    fn prepare(_: &Resources, _: &mut Needs) -> Option<()> {
+        Some(())
+    }
+    async fn from_call((): &(), call: &mut Call<'_>) -> Result<Self> {
+        Ok(call.context().clone())
+    }
+}
+
+/// The application's state of type `T`, shared.
+#[derive(Debug)]
+pub struct State<T>(pub Arc<T>);
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Deref for State<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Send + Sync + 'static> FromCall for State<T> {
+    type Prepared = Arc<T>;
+    fn prepare(resources: &Resources, needs: &mut Needs) -> Option<Arc<T>> {
+        let state = resources.state::<T>();
+        if state.is_none() {
+            let name = type_name::<T>();
+            needs.problem(format_args!(
+                "takes `State<{name}>`, but the application has no such state: add it with `.state(…)`"
+            ));
+        }
+        state
+    }
+    async fn from_call(state: &Arc<T>, _: &mut Call<'_>) -> Result<Self> {
+        Ok(Self(state.clone()))
+    }
+}
+
+pub(crate) fn subject(prefix: &str, name: &str) -> Str {
+    if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}").into() }
+}
+
+/// The error of a call that found another store's unit of work open.
+pub(crate) fn other_unit<S: UnitOfWork>() -> Error {
+    let text =
+        format!("this call works in another store already; it cannot take a transaction of `{}`", type_name::<S>());
+    Error::new(ErrorKind::Unsupported, text)
+}

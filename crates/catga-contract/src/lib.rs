@@ -1,0 +1,62 @@
+//! What Catga's adapters implement and its users rely on: [`Message`], [`Handler`], [`Envelope`], [`Transport`],
+//! [`UnitOfWork`], [`Outbox`], [`Error`].
+//!
+//! It is a crate of its own so that a backend depends on these few traits and on nothing else: no runtime, no serde,
+//! no message type. Applications use the `catga` crate, which re-exports what they need.
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! |---|---|
+//! | `error` | [`Error`], one word wide, whose [`ErrorKind`] says what can be done |
+//! | `message`, `id`, `key` | what a message is, how it is named, identified and partitioned |
+//! | `envelope` | the bytes of a message on the road, specified in `docs/frame.md` |
+//! | `call`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
+//! | `unit`, `tx` | the unit of work and [`Tx`], the open transaction in a handler's hands |
+//! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod boxed;
+mod call;
+mod envelope;
+mod error;
+mod handler;
+mod holding;
+mod id;
+mod key;
+mod message;
+mod outbox;
+mod transport;
+mod tx;
+mod unit;
+
+pub use crate::{
+    boxed::{BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
+    call::{Call, Context, Fault, FromCall, Needs, Resources, State},
+    envelope::{Envelope, Headers},
+    error::{BoxError, Error, ErrorKind, Result},
+    handler::{Handler, HandlerFn},
+    id::MessageId,
+    key::{Key, ToKey, partition},
+    message::{Codec, Event, Message, Request, Wire},
+    outbox::{Outbox, Outgoing, Row},
+    transport::{
+        Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
+        Subscription, Token, Transport,
+    },
+    tx::Tx,
+    unit::{AnyUnit, Entry, InboxKey, NewLetter, StoreId, Unit, UnitOfWork},
+};
+pub use catga_buf::{Sink, Str};
+
+/// Where messages go: a dotted name of at most 255 bytes, such as `catga.orders.placed`.
+pub type Subject = Str;
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::{
+        key::ToKey,
+        message::keep::{Keep, KeepAny, KeepResult},
+    };
+}

@@ -1,0 +1,241 @@
+use crate::{Envelope, Error, MessageId, Result, StoreId, Str, Subject};
+use bytes::Bytes;
+use std::{future::Future, time::Duration};
+
+/// A message with its address.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Parcel {
+    /// Where it goes.
+    pub subject: Subject,
+    /// The message's id.
+    pub id: MessageId,
+    /// The message as [`Envelope::encode`] makes it.
+    pub frame: Bytes,
+}
+
+impl Parcel {
+    /// A parcel for everybody who listens to `subject`.
+    pub fn new(subject: Subject, id: MessageId, frame: Bytes) -> Self {
+        Self { subject, id, frame }
+    }
+}
+
+/// What became of one published parcel.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Kept with the durability of the backend's capabilities.
+    Stored,
+    /// Known already under this id.
+    Duplicate,
+    /// The answer was lost; publish again with the same id.
+    Unknown,
+    /// Not kept.
+    Refused(Error),
+}
+
+/// Carries envelopes. One instance has one quality.
+pub trait Transport: Send + Sync + 'static {
+    /// What [`subscribe`](Self::subscribe) answers.
+    type Subscription: Subscription;
+
+    /// What this transport promises.
+    fn capabilities(&self) -> Capabilities;
+
+    /// The store that this transport's queue lies in, where it lies in one: its deliveries can be settled in a
+    /// transaction of that store.
+    fn shares(&self) -> Option<StoreId> {
+        None
+    }
+
+    /// Makes consumers durable: from here on each receives what is published, running or not. Those that are known
+    /// keep their place.
+    ///
+    /// # Errors
+    ///
+    /// Where the backend fails.
+    fn register(&self, consumers: &[Registration]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Publishes a batch in order; one is a batch of one. Appends one outcome for each parcel.
+    ///
+    /// # Errors
+    ///
+    /// Where none was published, for one common reason.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future leaves each parcel's outcome unknown: publish again with the same ids.
+    fn publish(&self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Starts to receive what is published to `subject`.
+    ///
+    /// # Errors
+    ///
+    /// Where the consumer is not registered, or is subscribed already and the backend allows one only.
+    fn subscribe(
+        &self,
+        subject: &Subject,
+        options: SubscribeOptions,
+    ) -> impl Future<Output = Result<Self::Subscription>> + Send;
+
+    /// How many messages wait for that consumer or are with it, unsettled.
+    ///
+    /// # Errors
+    ///
+    /// Where the backend fails.
+    fn unsettled(&self, consumer: &Str) -> impl Future<Output = Result<u64>> + Send;
+}
+
+/// A consumer by its durable name, such as `shop.mail`, with the message it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Registration {
+    /// The durable name.
+    pub consumer: Str,
+    /// The subject it takes.
+    pub subject: Subject,
+}
+
+impl Registration {
+    /// Of `consumer` for `subject`.
+    pub fn new(consumer: Str, subject: Subject) -> Self {
+        Self { consumer, subject }
+    }
+}
+
+/// A running subscription. What is not settled comes again.
+pub trait Subscription: Send + 'static {
+    /// What [`settler`](Self::settler) answers.
+    type Settler: Settler;
+
+    /// Appends up to `most` deliveries; waits for the first.
+    ///
+    /// # Errors
+    ///
+    /// Where the backend fails; ask again after a pause.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future keeps the entries that it read for the next call.
+    fn next_batch(&mut self, most: usize, deliveries: &mut Vec<Delivery>) -> impl Future<Output = Result<()>> + Send;
+
+    /// Settles deliveries of this subscription, also while [`next_batch`](Self::next_batch) waits.
+    fn settler(&self) -> Self::Settler;
+}
+
+/// Answers deliveries.
+pub trait Settler: Clone + Send + Sync + 'static {
+    /// Answers deliveries. `Done` means that the effect is done and is never refused; the others are fenced where the
+    /// backend can.
+    ///
+    /// # Errors
+    ///
+    /// Where the backend fails: the deliveries come again.
+    fn settle(&self, answers: &[(Token, Settle)]) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settle {
+    /// The effect is done.
+    Done,
+    /// It shall come again after the pause. `counts` says whether the try is one of the limited number.
+    Again {
+        /// How long to wait.
+        pause: Duration,
+        /// Whether this try counts towards the consumer's limit.
+        counts: bool,
+    },
+    /// It is kept as a dead letter and shall not come again.
+    Bury,
+}
+
+/// Names a delivery towards its subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub u64);
+
+/// A message on its way to a handler.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Delivery {
+    /// Names it towards its subscription.
+    pub token: Token,
+    /// The bytes as they came.
+    pub frame: Bytes,
+    /// The message, or why it cannot be read.
+    pub message: Result<Envelope>,
+    /// How many tries were started before this one.
+    pub started: u32,
+}
+
+impl Delivery {
+    /// Reads the frame of a delivery.
+    pub fn new(token: Token, frame: Bytes, started: u32) -> Self {
+        let message = Envelope::decode(&frame);
+        Self { token, frame, message, started }
+    }
+}
+
+/// How to receive.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SubscribeOptions {
+    /// The consumer's durable name: its members share the work.
+    pub consumer: Str,
+}
+
+impl SubscribeOptions {
+    /// As a member of `consumer`.
+    pub fn new(consumer: Str) -> Self {
+        Self { consumer }
+    }
+}
+
+/// What a backend promises.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// What a published message survives.
+    pub durable: Durability,
+    /// Whether what is not settled comes again.
+    pub redelivery: bool,
+    /// In which order messages come.
+    pub order: Order,
+    /// Whether a message published twice under one id is kept once.
+    pub dedupe: bool,
+    /// The largest frame, in bytes.
+    pub max_payload: usize,
+}
+
+impl Capabilities {
+    /// No promise, and frames of at most `max_payload` bytes.
+    pub fn none(max_payload: usize) -> Self {
+        Self { durable: Durability::None, redelivery: false, order: Order::None, dedupe: false, max_payload }
+    }
+}
+
+/// What a kept message survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Nothing.
+    None,
+    /// The death of tasks, not of the process.
+    Process,
+    /// The death of one server.
+    Replicated,
+    /// The death of every process, and of the machine's power.
+    Disk,
+}
+
+/// In which order messages come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Order {
+    /// In any.
+    None,
+    /// As they were published, until one fails.
+    Stream,
+    /// As they were published for each key, whatever fails.
+    Key,
+}

@@ -1,0 +1,207 @@
+use crate::{
+    Call, Envelope, Error, ErrorKind, Event, FromCall, Key, MessageId, Needs, Outgoing, Resources, Result, Str, Unit,
+    UnitOfWork, Wire, call, holding,
+};
+use bytes::Bytes;
+use std::{
+    any::{Any, type_name},
+    ops::{Deref, DerefMut, Range},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The open transaction of a store, in a handler's hands.
+///
+/// Take it as a parameter: the handler waits there for its turn to write. What is written through it and what is
+/// [published](Self::publish) commits when the handler answers `Ok`, together with the mark that the message was
+/// handled; when it answers `Err`, panics, or is dropped, nothing of the call stays. A reply that is a refusal
+/// ([`Message::keep`]) undoes the writes, too.
+///
+/// It must not outlive the handler: moved into a task or kept, the delivery fails and nothing commits.
+///
+/// It derefs to the store's own transaction, which has the methods that write.
+pub struct Tx<S: UnitOfWork> {
+    /// `None` only while this value is dropped.
+    tx: Option<S::Tx>,
+    home: Arc<Home<S>>,
+    messages: Messages,
+    parent: Parent,
+}
+
+/// What the messages published here descend from.
+struct Parent {
+    id: MessageId,
+    correlation: MessageId,
+    consumer: Str,
+    trace: Option<[u8; 55]>,
+    prefix: Str,
+}
+
+impl<S: UnitOfWork> Tx<S> {
+    /// Publishes an event with this transaction: it is encoded now, kept with the commit, and carried to its
+    /// consumers afterwards. Answers the event's id, which is the same when this message is handled again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Codec`] where the event cannot be encoded and [`ErrorKind::Invalid`] where its key is longer than
+    /// 255 bytes. The transaction can be used further.
+    pub fn publish<E: Event + Wire>(&mut self, event: E) -> Result<MessageId> {
+        let parent = &self.parent;
+        let ordinal = u32::try_from(self.messages.kept.len())
+            .map_err(|_| Error::new(ErrorKind::Invalid, "more than 4,294,967,295 messages in one call"))?;
+        let id = parent.id.child(&parent.consumer, ordinal);
+        let key = event.key();
+        let mut envelope =
+            Envelope::new(id, Str::from_static(E::NAME), Str::from_static(codec_name::<E>()), Bytes::new());
+        envelope.correlation = parent.correlation;
+        envelope.causation = parent.id;
+        envelope.version = E::VERSION;
+        envelope.trace = parent.trace;
+        envelope.key = key;
+        let start = self.messages.frames.len();
+        envelope
+            .encode_with(&mut self.messages.frames, |out| <E::Codec as crate::Codec<E>>::encode(&event, out))
+            .map_err(|error| error.context(format_args!("publishing `{}`", E::NAME)))?;
+        let subject = call::subject(&parent.prefix, E::NAME);
+        let frame = start..self.messages.frames.len();
+        self.messages.kept.push(Kept { id, subject, key: envelope.key, frame });
+        Ok(id)
+    }
+}
+
+fn codec_name<M: Wire>() -> &'static str {
+    <M::Codec as crate::Codec<M>>::NAME
+}
+
+impl<S: UnitOfWork> Deref for Tx<S> {
+    type Target = S::Tx;
+    fn deref(&self) -> &S::Tx {
+        let Some(tx) = &self.tx else { unreachable!("only a `Tx` that is being dropped is empty") };
+        tx
+    }
+}
+
+impl<S: UnitOfWork> DerefMut for Tx<S> {
+    fn deref_mut(&mut self) -> &mut S::Tx {
+        let Some(tx) = &mut self.tx else { unreachable!("only a `Tx` that is being dropped is empty") };
+        tx
+    }
+}
+
+impl<S: UnitOfWork> Drop for Tx<S> {
+    fn drop(&mut self) {
+        if let Some(tx) = self.tx.take() {
+            self.home.put(tx, std::mem::take(&mut self.messages));
+        }
+    }
+}
+
+impl<S: UnitOfWork> std::fmt::Debug for Tx<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let published = self.messages.kept.len();
+        f.debug_struct("Tx").field("store", &type_name::<S>()).field("published", &published).finish_non_exhaustive()
+    }
+}
+
+impl<S: UnitOfWork> FromCall for Tx<S> {
+    type Prepared = Arc<S>;
+
+    fn prepare(resources: &Resources, needs: &mut Needs) -> Option<Arc<S>> {
+        needs.take_unit::<S>();
+        let store = resources.store::<S>();
+        if store.is_none() {
+            let name = type_name::<S>();
+            needs.problem(format_args!(
+                "takes `Tx<{name}>`, but the application has no such store: add it with `.store(…)`"
+            ));
+        }
+        store
+    }
+
+    async fn from_call(store: &Arc<S>, call: &mut Call<'_>) -> Result<Self> {
+        if call.unit().is_none() {
+            holding::refuse_if_held(store.id())?;
+            let tx = store.begin().await?;
+            call.lend(Box::new(Unit::new(store.clone(), tx)));
+        }
+        let (context, trace) = (call.context().clone(), call.trace());
+        let resources = call.resources();
+        let (tx, home, messages) = unit::<S>(call)?.open_call(resources).await?;
+        let (id, correlation, consumer) = (context.id, context.correlation, context.consumer);
+        let parent = Parent { id, correlation, consumer, trace, prefix: resources.prefix() };
+        Ok(Self { tx: Some(tx), home, messages, parent })
+    }
+
+    async fn after(_: &Arc<S>, call: &mut Call<'_>, keep: bool) -> Result<()> {
+        let resources = call.resources();
+        unit::<S>(call)?.close_call(resources, keep).await
+    }
+}
+
+fn unit<'c, S: UnitOfWork>(call: &'c mut Call<'_>) -> Result<&'c mut Unit<S>> {
+    let unit: Option<&mut dyn Any> = call.unit().map(|unit| unit as &mut dyn Any);
+    unit.and_then(<dyn Any>::downcast_mut).ok_or_else(call::other_unit::<S>)
+}
+
+/// Where a dropped [`Tx`] leaves its transaction and what it published.
+pub(crate) struct Home<S: UnitOfWork>(Mutex<Option<(S::Tx, Messages)>>);
+
+impl<S: UnitOfWork> Default for Home<S> {
+    fn default() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<S: UnitOfWork> Home<S> {
+    fn put(&self, tx: S::Tx, messages: Messages) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((tx, messages));
+    }
+
+    pub(crate) fn take(&self) -> Option<(S::Tx, Messages)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What one call published: all frames in one buffer.
+#[derive(Default)]
+pub(crate) struct Messages {
+    frames: Vec<u8>,
+    kept: Vec<Kept>,
+}
+
+#[derive(Clone)]
+struct Kept {
+    id: MessageId,
+    subject: Str,
+    key: Option<Key>,
+    frame: Range<usize>,
+}
+
+impl Messages {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.frames.clear();
+        self.kept.clear();
+    }
+
+    pub(crate) fn outgoing(&self) -> Vec<Outgoing<'_>> {
+        self.kept
+            .iter()
+            .map(|Kept { id, subject, key, frame }| Outgoing {
+                id: *id,
+                subject,
+                frame: &self.frames[frame.clone()],
+                key: key.as_ref(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn append(&mut self, other: &Self) {
+        let offset = self.frames.len();
+        self.frames.extend_from_slice(&other.frames);
+        let moved = |kept: &Kept| Kept { frame: kept.frame.start + offset..kept.frame.end + offset, ..kept.clone() };
+        self.kept.extend(other.kept.iter().map(moved));
+    }
+}
