@@ -27,8 +27,10 @@ impl Drop for Restore {
     }
 }
 
+/// Hidden: stores call it before they wait for their writer.
+///
 /// Refuses a second way to the writer of `store` from within a handler that holds it: it would wait for itself.
-pub(crate) fn refuse_if_held(store: StoreId) -> Result<()> {
+pub fn refuse_if_held(store: StoreId) -> Result<()> {
     match HELD.get() {
         Some((held, handler)) if held == store => {
             let text = format!(

@@ -56,6 +56,7 @@ pub type Subject = Str;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
+        holding::refuse_if_held,
         key::ToKey,
         message::keep::{Keep, KeepAny, KeepResult},
     };

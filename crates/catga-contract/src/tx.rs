@@ -1,6 +1,6 @@
 use crate::{
     Call, Envelope, Error, ErrorKind, Event, FromCall, Key, MessageId, Needs, Outgoing, Resources, Result, Str, Unit,
-    UnitOfWork, Wire, call, holding,
+    UnitOfWork, Wire, call,
 };
 use bytes::Bytes;
 use std::{
@@ -119,7 +119,6 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
 
     async fn from_call(store: &Arc<S>, call: &mut Call<'_>) -> Result<Self> {
         if call.unit().is_none() {
-            holding::refuse_if_held(store.id())?;
             let tx = store.begin().await?;
             call.lend(Box::new(Unit::new(store.clone(), tx)));
         }

@@ -1,1 +1,50 @@
-//! Under construction.
+//! The derives of Catga: [`Request`](macro@Request) and [`Event`](macro@Event).
+//!
+//! It is a crate of its own because rustc wants procedural macros in one; nobody depends on it but `catga`, which
+//! re-exports both under the names of the traits. The derives only save typing: what they emit are the few `impl`s
+//! that one would write by hand, and neither needs anything else of this crate.
+//!
+//! # Attributes
+//!
+//! All stand on the type, in one `#[catga(...)]` or in several.
+//!
+//! | attribute | on | default | means |
+//! |---|---|---|---|
+//! | `name = "orders.place"` | both | none: required | The wire name: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, no part between dots empty. |
+//! | `reply = Receipt` | `Request` | `()` | What the handler answers, `Send + 'static`. Where it is a `Result`, also behind an alias, work that answered `Err` is undone. |
+//! | `key = customer`, `key = 0` | structs | no key | The field that is the partition key: text, an integer, a UUID, a message id, or an `Option` of one; at most 255 bytes when it is published. |
+//! | `codec = Json` | both | `catga::Json` | The type that turns message and reply into bytes: `Codec<Self> + Codec<Reply>`. |
+//! | `local` | both | off | No `Wire`: the message never leaves the process and needs no codec. Excludes `codec`. |
+//! | `crate = framework::catga` | both | `::catga` | Where the emitted code finds Catga, for a dependency that is renamed or re-exported. |
+//!
+//! # Generic messages
+//!
+//! Type and const parameters are fine; lifetimes are refused, because a message owns its data. The `impl`s repeat the
+//! where clauses of the type and ask for what they need of the message as a whole, not of each parameter:
+//! `Self: Send + Sync + 'static`, for an event `Self: Clone`, for `Wire` that the codec carries it. A reply that is a
+//! bare type parameter is never taken for a `Result`: its type is not known where the derive is expanded.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod attributes;
+mod expand;
+
+use attributes::Kind;
+use proc_macro::TokenStream;
+
+/// Makes the type a message that exactly one handler answers: `Message`, `Request`, and `Wire` unless it is `local`.
+///
+/// The [crate's table](crate#attributes) lists what `#[catga(...)]` takes.
+#[proc_macro_derive(Request, attributes(catga))]
+pub fn derive_request(input: TokenStream) -> TokenStream {
+    expand::expand(Kind::Request, input.into()).into()
+}
+
+/// Makes the type a message that any number of handlers hear: `Message`, `Event`, and `Wire` unless it is `local`.
+///
+/// An event is `Clone`, because each of its handlers is given one, and has no reply. The
+/// [crate's table](crate#attributes) lists what `#[catga(...)]` takes.
+#[proc_macro_derive(Event, attributes(catga))]
+pub fn derive_event(input: TokenStream) -> TokenStream {
+    expand::expand(Kind::Event, input.into()).into()
+}

@@ -1,1 +1,56 @@
-//! Under construction.
+//! Exchange commands, events and queries between Rust services without losing, doubling or needlessly allocating
+//! anything.
+//!
+//! A **message** is a type with a name. A **handler** answers it: a plain `async fn` whose parameters say what it
+//! needs. A **store** keeps business rows, outgoing messages and the marks of what was handled, and commits them
+//! together. A **consumer** takes events from a durable queue; its effects commit with its acknowledgement.
+//!
+#![cfg_attr(all(feature = "json", feature = "sqlite"), doc = "```")]
+#![cfg_attr(all(feature = "json", feature = "sqlite"), doc = include_str!("../examples/first.rs"))]
+#![cfg_attr(all(feature = "json", feature = "sqlite"), doc = "```")]
+//!
+//! # What is promised
+//!
+//! On a store with transactions, each consumer's effects happen once for each message, while the marks are kept:
+//! mark, business writes, outgoing messages and acknowledgement are one commit. A process may be killed at any moment;
+//! what was not committed comes again.
+//!
+//! # Crate features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `json` | yes | [`Json`], the codec that the derives name unless told otherwise |
+//! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod app;
+mod backoff;
+mod build;
+mod consumer;
+#[cfg(feature = "json")]
+mod json;
+mod relay;
+mod request;
+mod stop;
+mod store;
+mod worker;
+
+#[cfg(feature = "json")]
+pub use crate::json::Json;
+pub use crate::{app::App, backoff::Backoff, build::Builder};
+#[doc(hidden)]
+pub use catga_contract::__private;
+#[cfg(feature = "sabotage")]
+#[doc(hidden)]
+pub use catga_contract::Fault;
+pub use catga_contract::{
+    BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Envelope, Error, ErrorKind,
+    Event, FromCall, Handler, HandlerFn, Headers, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel,
+    Registration, Request, Resources, Result, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
+    Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+};
+pub use catga_derive::{Event, Request};
+/// The embedded durable store and queue: one SQLite file.
+#[cfg(feature = "sqlite")]
+pub use catga_sqlite as sqlite;

@@ -1,0 +1,69 @@
+//! The outbox: what was committed to be sent and has not left yet.
+
+use crate::{
+    Sqlite,
+    hub::Bell,
+    queue::{micros, now},
+    writer::Alarm,
+};
+use bytes::Bytes;
+use catga_contract::{MessageId, Outbox, Result, Row};
+use std::{sync::atomic::Ordering, time::Duration};
+
+impl Sqlite {
+    fn bell(&self) -> &Bell {
+        &self.inner.shared.hub.outbox
+    }
+}
+
+impl Outbox for Sqlite {
+    async fn pending(&self, most: usize) -> Result<Vec<Row>> {
+        self.inner.outbox_heard.store(self.bell().rings(), Ordering::SeqCst);
+        let now = now() as i64;
+        self.read(|db| {
+            let sql = "SELECT seq, id, subject, frame, partition, attempts FROM catga_outbox AS row
+                WHERE NOT EXISTS (SELECT 1 FROM catga_outbox AS failed
+                    WHERE failed.again > ?1 AND failed.partition = row.partition AND failed.seq <= row.seq)
+                ORDER BY seq LIMIT ?2";
+            let mut select = db.prepare_cached(sql)?;
+            let rows = select.query_map((now, most as i64), |row| {
+                let (seq, id, subject): (i64, [u8; 16], String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+                let (frame, partition): (Vec<u8>, u8) = (row.get(3)?, row.get(4)?);
+                let id = MessageId::from_bytes(id);
+                let mut kept = Row::new(seq as u64, id, subject.into(), Bytes::from(frame), partition);
+                kept.attempts = row.get(5)?;
+                Ok(kept)
+            })?;
+            rows.collect()
+        })
+    }
+
+    async fn sent(&self, rows: &[u64]) -> Result<()> {
+        let mut tx = self.open_tx().await?;
+        tx.ours("removing what was sent", |db| {
+            let mut delete = db.prepare_cached("DELETE FROM catga_outbox WHERE seq = ?1")?;
+            rows.iter().try_for_each(|row| delete.execute([*row as i64]).map(drop))
+        })?;
+        tx.commit().await.map_err(|error| self.about(error))
+    }
+
+    async fn failed(&self, row: u64, reason: &str, pause: Duration) -> Result<()> {
+        let again = now().saturating_add(micros(pause));
+        let mut tx = self.open_tx().await?;
+        tx.ours("keeping what could not be sent", |db| {
+            let sql = "UPDATE catga_outbox SET attempts = attempts + 1, again = ?2, reason = ?3 WHERE seq = ?1";
+            db.prepare_cached(sql)?.execute((row as i64, again as i64, reason)).map(drop)
+        })?;
+        tx.commit().await.map_err(|error| self.about(error))?;
+        self.inner.shared.set_alarm(Alarm::Outbox, again);
+        Ok(())
+    }
+
+    async fn unsent(&self) -> Result<u64> {
+        self.read(|db| db.prepare_cached("SELECT count(*) FROM catga_outbox")?.query_row((), |row| row.get(0)))
+    }
+
+    async fn written(&self) {
+        self.bell().after(self.inner.outbox_heard.load(Ordering::SeqCst)).await;
+    }
+}

@@ -1,0 +1,49 @@
+//! Stores whose type is forgotten: what the application starts on each.
+
+use crate::app::Core;
+use crate::{
+    relay::relay,
+    stop::Stopped,
+    worker::{self, Work},
+};
+use catga_contract::{BoxTransport, Result, StoreId, UnitOfWork};
+use futures_util::future::BoxFuture;
+use std::{any::TypeId, sync::Arc};
+
+pub(crate) trait AnyStore: Send + Sync {
+    fn type_id(&self) -> TypeId;
+    fn id(&self) -> StoreId;
+    fn queue(&self) -> Option<BoxTransport>;
+    fn attach(&self) -> BoxFuture<'_, Result<()>>;
+    fn unsent(&self) -> BoxFuture<'_, Result<u64>>;
+    /// Runs a consumer whose effects, marks and dead letters lie in this store.
+    fn work(&self, work: Work) -> BoxFuture<'static, Result<()>>;
+    /// Carries this store's outbox to the transport.
+    fn relay(&self, core: Arc<Core>, transport: BoxTransport, stop: Stopped) -> BoxFuture<'static, Result<()>>;
+}
+
+pub(crate) struct Stored<S>(pub(crate) Arc<S>);
+
+impl<S: UnitOfWork> AnyStore for Stored<S> {
+    fn type_id(&self) -> TypeId {
+        TypeId::of::<S>()
+    }
+    fn id(&self) -> StoreId {
+        self.0.id()
+    }
+    fn queue(&self) -> Option<BoxTransport> {
+        self.0.queue()
+    }
+    fn attach(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.0.attach())
+    }
+    fn unsent(&self) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(self.0.unsent())
+    }
+    fn work(&self, work: Work) -> BoxFuture<'static, Result<()>> {
+        Box::pin(worker::run(self.0.clone(), work))
+    }
+    fn relay(&self, core: Arc<Core>, transport: BoxTransport, stop: Stopped) -> BoxFuture<'static, Result<()>> {
+        Box::pin(relay(self.0.clone(), core, transport, stop))
+    }
+}

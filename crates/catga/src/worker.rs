@@ -1,0 +1,411 @@
+//! The worker: moves deliveries through a handler inside a unit of work.
+//!
+//! One transaction holds a batch. Each delivery has an outer savepoint with its mark, its settlement and, inside, the
+//! handler's own savepoint; so one failure undoes one delivery. A failure of the store itself undoes the batch, and
+//! every delivery of it is handled again.
+
+use crate::{app::Core, consumer::Consumer, relay::TROUBLE, request::panic_text, stop::Stopped};
+use catga_contract::{
+    AnyUnit, BoxSettler, BoxTransport, Call, Delivery, Entry, Envelope, Error, ErrorKind, Fault, InboxKey, NewLetter,
+    Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit, UnitOfWork,
+};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+/// The most deliveries of one transaction.
+const BATCH: usize = 64;
+/// A transaction takes no further delivery after so long.
+const BATCH_TIME: Duration = Duration::from_millis(20);
+/// How many calls of a handler without a `Tx` run at a time.
+const CALLS: usize = 16;
+/// How long a delivery waits whose handler found something busy or unreachable and named no pause.
+const UNREACHABLE: Duration = Duration::from_secs(1);
+
+/// One consumer and what it needs.
+pub(crate) struct Work {
+    pub(crate) core: Arc<Core>,
+    pub(crate) consumer: Arc<Consumer>,
+    pub(crate) transport: BoxTransport,
+    pub(crate) stop: Stopped,
+}
+
+/// Works until the end is wanted; then finishes the batch at hand.
+pub(crate) async fn run<S: UnitOfWork>(store: Arc<S>, work: Work) -> Result<()> {
+    let options = SubscribeOptions::new(work.consumer.name.clone());
+    let mut subscription = work.transport.subscribe(&work.consumer.subject, options).await?;
+    let settler = subscription.settler();
+    let shared = work.transport.shares() == Some(store.id());
+    let worker = Worker { store, work, settler, shared };
+    let (mut waiting, mut batch, mut failures) = (VecDeque::new(), Vec::new(), 0);
+    loop {
+        if waiting.is_empty() {
+            let next = worker.work.stop.unless(subscription.next_batch(BATCH, &mut batch));
+            let Some(next) = next.await else { return Ok(()) };
+            waiting.extend(batch.drain(..));
+            if let Err(error) = next {
+                failures += 1;
+                worker.trouble("no deliveries", &error, failures).await;
+                continue;
+            }
+        }
+        match worker.transaction(&mut waiting).await {
+            Ok(()) => {
+                failures = 0;
+                worker.work.core.worked();
+            }
+            Err(error) => {
+                failures += 1;
+                worker.trouble("a batch was undone; each of it comes again", &error, failures).await;
+                if worker.work.stop.is_wanted() {
+                    return Ok(());
+                }
+            }
+        }
+        // A handler that never waits must not starve the runtime's timers.
+        tokio::task::yield_now().await;
+    }
+}
+
+struct Worker<S: UnitOfWork> {
+    store: Arc<S>,
+    work: Work,
+    settler: BoxSettler,
+    /// Whether the queue lies in the store, so that settlements commit with the effects.
+    shared: bool,
+}
+
+/// What became of a delivery; told when it is durable.
+enum Verdict {
+    Committed,
+    Duplicate,
+    /// The error, for the log.
+    Again(Error),
+    Buried(Error),
+}
+
+/// The store failed: nothing of the transaction may be committed.
+struct Fatal {
+    error: Error,
+    /// Whether the delivery at hand brought it about.
+    guilty: bool,
+}
+
+impl From<Error> for Fatal {
+    fn from(error: Error) -> Self {
+        Self { error, guilty: false }
+    }
+}
+
+impl<S: UnitOfWork> Worker<S> {
+    async fn trouble(&self, what: &str, error: &Error, failures: u32) {
+        let consumer = &self.work.consumer.name;
+        tracing::warn!(%consumer, error = format_args!("{error:#}"), failures, "{what}");
+        self.work.stop.pause(TROUBLE.pause(failures)).await;
+    }
+
+    /// Handles deliveries from the front of `waiting` in one transaction, and takes those out that are settled.
+    async fn transaction(&self, waiting: &mut VecDeque<Delivery>) -> Result<()> {
+        if self.work.consumer.unit.is_none() {
+            return self.without_tx(waiting).await;
+        }
+        if self.work.core.resources.sabotaged(Fault::AckFirst) {
+            self.settle_alone(waiting.iter().map(|delivery| (delivery.token, Settle::Done)).collect()).await?;
+        }
+        let mut unit = Box::new(Unit::new(self.store.clone(), self.store.begin().await?));
+        let began = Instant::now();
+        let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
+        for delivery in waiting.iter() {
+            match self.deliver(unit, delivery, &mut answers).await {
+                Ok((back, verdict)) => {
+                    unit = back;
+                    verdicts.push(verdict);
+                }
+                Err(Fatal { error, guilty: false }) => return Err(error),
+                Err(Fatal { error, guilty: true }) => {
+                    let at = verdicts.len();
+                    return self.convict(waiting, at, error).await;
+                }
+            }
+            if began.elapsed() >= BATCH_TIME {
+                break;
+            }
+        }
+        unit.commit().await?;
+        if !self.shared {
+            self.settler.settle(&answers).await?;
+        }
+        for (delivery, verdict) in waiting.drain(..verdicts.len()).zip(verdicts) {
+            self.tell(&delivery, &verdict);
+        }
+        Ok(())
+    }
+
+    /// One delivery inside the transaction of its batch.
+    async fn deliver(
+        &self,
+        mut unit: Box<Unit<S>>,
+        delivery: &Delivery,
+        answers: &mut Vec<(Token, Settle)>,
+    ) -> Result<(Box<Unit<S>>, Verdict), Fatal> {
+        let store = &*self.store;
+        let (resources, consumer) = (&self.work.core.resources, &self.work.consumer);
+        let envelope = match self.readable(delivery) {
+            Ok(envelope) => envelope,
+            Err(error) => {
+                let verdict = self.conclude(unit.tx().await?, delivery, error, answers).await?;
+                return Ok((unit, verdict));
+            }
+        };
+        let id = envelope.id.to_bytes();
+        let key = InboxKey { consumer: &consumer.name, key: &id };
+        let saved = !resources.sabotaged(Fault::NoSavepoint);
+        let tx = unit.tx().await?;
+        if saved {
+            store.savepoint(tx).await?;
+        }
+        if !resources.sabotaged(Fault::NoMark) {
+            match store.enter(tx, key).await? {
+                Entry::New => {}
+                Entry::Busy { retry_after } => {
+                    store.release(tx, false).await?;
+                    let error = Error::new(ErrorKind::Busy, "it is being handled already");
+                    let again = Settle::Again { pause: retry_after, counts: false };
+                    self.settle(tx, delivery, again, answers).await?;
+                    return Ok((unit, Verdict::Again(error)));
+                }
+                Entry::Done(_) => {
+                    self.settle(tx, delivery, Settle::Done, answers).await?;
+                    if saved {
+                        store.release(tx, true).await?;
+                    }
+                    return Ok((unit, Verdict::Duplicate));
+                }
+            }
+        }
+        let (back, answer) = self.call(Some(unit), envelope, delivery).await;
+        let Some(mut unit) = back else {
+            let text = "its unit of work did not come back";
+            return Err(Fatal { error: Error::new(ErrorKind::Handler, text), guilty: true });
+        };
+        let verdict = match answer {
+            Ok(()) => {
+                let tx = unit.tx().await.map_err(guilty)?;
+                store.finish(tx, key, &[]).await.map_err(guilty)?;
+                self.settle(tx, delivery, Settle::Done, answers).await.map_err(guilty)?;
+                if saved {
+                    store.release(tx, true).await.map_err(guilty)?;
+                }
+                Verdict::Committed
+            }
+            Err(error) => {
+                let undone = match unit.tx().await {
+                    Ok(tx) if saved => store.release(tx, false).await,
+                    Ok(_) => Ok(()),
+                    Err(left) => Err(left),
+                };
+                if undone.is_err() {
+                    return Err(Fatal { error, guilty: true });
+                }
+                self.conclude(unit.tx().await?, delivery, error, answers).await?
+            }
+        };
+        Ok((unit, verdict))
+    }
+
+    /// What cannot be handled: bytes that cannot be read, and what was started too often.
+    fn readable<'a>(&self, delivery: &'a Delivery) -> Result<&'a Envelope> {
+        let envelope = delivery.message.as_ref().map_err(|error| {
+            Error::new(error.kind(), format!("{error:#}")).context(self.work.consumer.subject.as_str())
+        })?;
+        if delivery.started >= self.work.core.backoff.attempts {
+            let text = format!(
+                "message {} `{}` was started {} times and never ended: its process died each time",
+                envelope.id, envelope.name, delivery.started
+            );
+            return Err(Error::permanent(text));
+        }
+        Ok(envelope)
+    }
+
+    /// Runs the handler; what it panics with is its error.
+    async fn call(
+        &self,
+        unit: Option<Box<Unit<S>>>,
+        envelope: &Envelope,
+        delivery: &Delivery,
+    ) -> (Option<Box<Unit<S>>>, Result<()>) {
+        let (core, consumer) = (&self.work.core, &self.work.consumer);
+        let attempt = delivery.started + 1;
+        let mut call = Call::delivered(&core.resources, envelope, &consumer.name, attempt);
+        if let Some(unit) = unit {
+            call.lend(unit);
+        }
+        tracing::debug!(
+            target: "catga::delivery", consumer = %consumer.name, id = %envelope.id, attempt = u64::from(attempt), "started"
+        );
+        let answer = AssertUnwindSafe(consumer.run(&mut call, envelope)).catch_unwind().await;
+        let answer = answer.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Handler, panic_text(&*panic))));
+        let answer = answer.map_err(|error| {
+            let Consumer { name, handler, .. } = &**consumer;
+            error.context(format_args!(
+                "consumer `{name}`, handler `{handler}`, message {} `{}`",
+                envelope.id, envelope.name
+            ))
+        });
+        let unit = call.take_unit().and_then(|unit: Box<dyn AnyUnit>| (unit as Box<dyn Any>).downcast().ok());
+        (unit, answer)
+    }
+
+    /// Settles a failed delivery: again after a pause, or as a dead letter.
+    async fn conclude(
+        &self,
+        tx: &mut S::Tx,
+        delivery: &Delivery,
+        error: Error,
+        answers: &mut Vec<(Token, Settle)>,
+    ) -> Result<Verdict> {
+        let backoff = &self.work.core.backoff;
+        let tries = delivery.started + 1;
+        let pause = match error.kind() {
+            ErrorKind::Permanent
+            | ErrorKind::NoHandler
+            | ErrorKind::Codec
+            | ErrorKind::Invalid
+            | ErrorKind::Unsupported => None,
+            ErrorKind::Unavailable | ErrorKind::Busy => Some((error.pause().unwrap_or(UNREACHABLE), false)),
+            _ if tries >= backoff.attempts => None,
+            _ => Some((error.pause().unwrap_or_else(|| backoff.pause(tries)), true)),
+        };
+        match pause {
+            Some((pause, counts)) => {
+                self.settle(tx, delivery, Settle::Again { pause, counts }, answers).await?;
+                Ok(Verdict::Again(error))
+            }
+            None => {
+                let node = format!("process {}", std::process::id());
+                let letter = NewLetter {
+                    consumer: &self.work.consumer.name,
+                    handler: self.work.consumer.handler,
+                    frame: &delivery.frame,
+                    reason: &format!("{error:#}"),
+                    attempts: tries,
+                    node: &node,
+                    at: SystemTime::now(),
+                };
+                self.store.bury(tx, &letter).await?;
+                self.settle(tx, delivery, Settle::Bury, answers).await?;
+                Ok(Verdict::Buried(error))
+            }
+        }
+    }
+
+    /// Settles in the transaction where the queue lies in the store, else after its commit.
+    async fn settle(
+        &self,
+        tx: &mut S::Tx,
+        delivery: &Delivery,
+        answer: Settle,
+        answers: &mut Vec<(Token, Settle)>,
+    ) -> Result<()> {
+        if self.shared {
+            self.store.settle(tx, &[(delivery.token, answer)]).await
+        } else {
+            answers.push((delivery.token, answer));
+            Ok(())
+        }
+    }
+
+    /// The delivery at `at` spoiled the transaction of its batch: its failure is settled in a transaction of its own,
+    /// and the others, which were undone with it, are handled again.
+    async fn convict(&self, waiting: &mut VecDeque<Delivery>, at: usize, error: Error) -> Result<()> {
+        let Some(delivery) = waiting.get(at) else { return Err(error) };
+        let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
+        let mut answers = Vec::new();
+        let verdict = self.conclude(unit.tx().await?, delivery, error, &mut answers).await?;
+        unit.commit().await?;
+        if !self.shared {
+            self.settler.settle(&answers).await?;
+        }
+        if let Some(delivery) = waiting.remove(at) {
+            self.tell(&delivery, &verdict);
+        }
+        Ok(())
+    }
+
+    async fn settle_alone(&self, answers: Vec<(Token, Settle)>) -> Result<()> {
+        if !self.shared {
+            return self.settler.settle(&answers).await;
+        }
+        let mut tx = self.store.begin().await?;
+        self.store.settle(&mut tx, &answers).await?;
+        self.store.commit(tx).await
+    }
+
+    /// Deliveries whose handler takes no `Tx`: its calls run side by side, outside any transaction, and without a
+    /// mark; what it did before a crash it does again.
+    async fn without_tx(&self, waiting: &mut VecDeque<Delivery>) -> Result<()> {
+        // Boxed here: the compiler cannot infer the borrow through the stream's closures.
+        let calls: Vec<BoxFuture<'_, Result<()>>> =
+            waiting.iter().map(|delivery| self.alone(delivery).boxed()).collect();
+        let outcomes: Vec<Result<()>> = stream::iter(calls).buffered(CALLS).collect().await;
+        let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
+        let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
+        for (delivery, outcome) in waiting.iter().zip(outcomes) {
+            let tx = unit.tx().await?;
+            verdicts.push(match outcome {
+                Ok(()) => {
+                    self.settle(tx, delivery, Settle::Done, &mut answers).await?;
+                    Verdict::Committed
+                }
+                Err(error) => self.conclude(tx, delivery, error, &mut answers).await?,
+            });
+        }
+        unit.commit().await?;
+        if !self.shared {
+            self.settler.settle(&answers).await?;
+        }
+        for (delivery, verdict) in waiting.drain(..).zip(verdicts) {
+            self.tell(&delivery, &verdict);
+        }
+        Ok(())
+    }
+
+    async fn alone(&self, delivery: &Delivery) -> Result<()> {
+        let envelope = self.readable(delivery)?;
+        self.call(None, envelope, delivery).await.1
+    }
+
+    fn tell(&self, delivery: &Delivery, verdict: &Verdict) {
+        let consumer = &self.work.consumer.name;
+        let id = delivery.message.as_ref().map(|envelope| envelope.id).unwrap_or_default();
+        let attempt = u64::from(delivery.started) + 1;
+        match verdict {
+            Verdict::Committed => {
+                tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "committed");
+            }
+            Verdict::Duplicate => {
+                tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "duplicate");
+            }
+            Verdict::Again(error) => {
+                let error = format_args!("{error:#}");
+                tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, error, "failed");
+            }
+            Verdict::Buried(error) => {
+                let error = format_args!("{error:#}");
+                tracing::error!(target: "catga::delivery", %consumer, %id, attempt, error, "buried");
+            }
+        }
+    }
+}
+
+fn guilty(error: Error) -> Fatal {
+    // A disk or a lock is nobody's fault.
+    let guilty = !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Busy);
+    Fatal { error, guilty }
+}

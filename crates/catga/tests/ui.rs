@@ -1,0 +1,6 @@
+//! What rustc and the derives say to a mistake, word for word. `TRYBUILD=overwrite` writes the texts anew.
+
+#[test]
+fn mistakes() {
+    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
+}

@@ -1,0 +1,7 @@
+use catga::Event;
+
+#[derive(Event)]
+#[catga(name = "orders.placed", local)]
+struct OrderPlaced;
+
+fn main() {}

@@ -1,0 +1,6 @@
+use catga::Request;
+
+#[derive(Request)]
+struct PlaceOrder;
+
+fn main() {}
