@@ -111,26 +111,26 @@ pub trait Codec<T>: 'static {
 }
 
 /// How the derives find out whether a reply is a `Result`: by method resolution on the type, which sees through
-/// aliases. `(&Keep(reply)).keep()` takes the first impl where it fits and the second one elsewhere.
+/// aliases. The method's name is one that no trait in a user's scope has. `(&Keep(reply)).__catga_keep()` takes the first impl where it fits and the second one elsewhere.
 #[allow(missing_docs, reason = "hidden: only the derives name it")]
 pub(crate) mod keep {
     #[derive(Debug)]
     pub struct Keep<'a, T>(pub &'a T);
 
     pub trait KeepResult {
-        fn keep(&self) -> bool;
+        fn __catga_keep(&self) -> bool;
     }
     impl<T, E> KeepResult for Keep<'_, Result<T, E>> {
-        fn keep(&self) -> bool {
+        fn __catga_keep(&self) -> bool {
             self.0.is_ok()
         }
     }
 
     pub trait KeepAny {
-        fn keep(&self) -> bool;
+        fn __catga_keep(&self) -> bool;
     }
     impl<T> KeepAny for &Keep<'_, T> {
-        fn keep(&self) -> bool {
+        fn __catga_keep(&self) -> bool {
             true
         }
     }

@@ -73,7 +73,7 @@ fn keep(krate: &syn::Path) -> TokenStream {
     quote! {
         fn keep(__reply: &<Self as #krate::Message>::Reply) -> ::core::primitive::bool {
             use #krate::__private::{KeepAny as _, KeepResult as _};
-            (&#krate::__private::Keep(__reply)).keep()
+            (&#krate::__private::Keep(__reply)).__catga_keep()
         }
     }
 }
@@ -206,7 +206,7 @@ mod tests {
                 type Reply = Receipt;
                 fn keep(__reply: &<Self as ::catga::Message>::Reply) -> ::core::primitive::bool {
                     use ::catga::__private::{KeepAny as _, KeepResult as _};
-                    (&::catga::__private::Keep(__reply)).keep()
+                    (&::catga::__private::Keep(__reply)).__catga_keep()
                 }
                 fn key(&self) -> ::core::option::Option<::catga::Key> {
                     ::catga::__private::ToKey::to_key(&self.id)

@@ -35,6 +35,32 @@ use proc_macro::TokenStream;
 /// Makes the type a message that exactly one handler answers: `Message`, `Request`, and `Wire` unless it is `local`.
 ///
 /// The [crate's table](crate#attributes) lists what `#[catga(...)]` takes.
+///
+/// ```
+/// use catga::{Key, Message, Request};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize, Request)]
+/// #[catga(name = "orders.place", reply = Result<Receipt, SoldOut>, key = customer)]
+/// struct PlaceOrder {
+///     customer: u64,
+///     item: String,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Receipt {
+///     total: u64,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct SoldOut;
+///
+/// let order = PlaceOrder { customer: 17, item: "tea".to_owned() };
+/// assert_eq!(PlaceOrder::NAME, "orders.place");
+/// assert_eq!(order.key(), Some(Key::new("17")));
+/// assert!(PlaceOrder::keep(&Ok(Receipt { total: 3 })));
+/// assert!(!PlaceOrder::keep(&Err(SoldOut))); // a refusal undoes the writes
+/// ```
 #[proc_macro_derive(Request, attributes(catga))]
 pub fn derive_request(input: TokenStream) -> TokenStream {
     expand::expand(Kind::Request, input.into()).into()
@@ -44,6 +70,18 @@ pub fn derive_request(input: TokenStream) -> TokenStream {
 ///
 /// An event is `Clone`, because each of its handlers is given one, and has no reply. The
 /// [crate's table](crate#attributes) lists what `#[catga(...)]` takes.
+///
+/// ```
+/// use catga::{Event, Key, Message};
+///
+/// // No serde: a `local` event reaches the handlers of this process only.
+/// #[derive(Clone, Event)]
+/// #[catga(name = "cart.changed", key = 0, local)]
+/// struct CartChanged(u64);
+///
+/// assert_eq!(CartChanged::NAME, "cart.changed");
+/// assert_eq!(CartChanged(17).key(), Some(Key::new("17")));
+/// ```
 #[proc_macro_derive(Event, attributes(catga))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     expand::expand(Kind::Event, input.into()).into()

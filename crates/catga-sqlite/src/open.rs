@@ -116,6 +116,21 @@ impl Sqlite {
         Ok(self)
     }
 
+    /// Bounds the file, in bytes, rounded up to whole pages of 4 KiB; the default is SQLite's own, about 16 TiB. What
+    /// does not fit is refused as by a full disk: [`ErrorKind::Unavailable`], with nothing acknowledged.
+    ///
+    /// # Errors
+    ///
+    /// What SQLite answers.
+    pub async fn max_size(self, bytes: u64) -> Result<Self> {
+        let run = move |link: &mut Link| {
+            let page: u64 = link.connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+            Ok(link.connection.pragma_update(None, "max_page_count", bytes.div_ceil(page))?)
+        };
+        self.inner.shared.run(run).await.map_err(|error| self.about(error))?;
+        Ok(self)
+    }
+
     /// Reads on a connection that cannot write, at once and on the caller's thread: it sees everything that was
     /// committed before. A long query blocks the runtime's thread; run it on a thread of its own.
     ///

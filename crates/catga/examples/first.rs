@@ -1,17 +1,17 @@
-use catga::{App, Event, Request, Tx, sqlite::Sqlite};
+//! One request, one event, one consumer, no server.
+use catga::{App, Event, MessageId, Request, Tx, sqlite::Sqlite};
 use serde::{Deserialize, Serialize};
 
 #[derive(Request)]
-#[catga(name = "greet", local)]
+#[catga(name = "greet", reply = MessageId, local)]
 struct Greet(String);
 
 #[derive(Event, Clone, Serialize, Deserialize)]
 #[catga(name = "greeted")]
 struct Greeted(String);
 
-async fn greet(Greet(name): Greet, mut tx: Tx<Sqlite>) -> catga::Result<()> {
-    tx.publish(Greeted(name))?;
-    Ok(()) // the event is kept with this commit
+async fn greet(Greet(name): Greet, mut tx: Tx<Sqlite>) -> catga::Result<MessageId> {
+    tx.publish(Greeted(name)) // the event is kept with this call's commit
 }
 
 async fn count(Greeted(name): Greeted, mut tx: Tx<Sqlite>) -> catga::Result<()> {
@@ -25,7 +25,6 @@ async fn main() -> catga::Result<()> {
     let app = App::builder("hello").store(store.clone()).handle(greet).on("count", count).build().await?;
     app.send(Greet("world".into())).await?;
     app.run_until_idle().await?;
-    let greeted: i64 = store.read(|db| db.query_row("SELECT count(*) FROM greeted", (), |row| row.get(0)))?;
-    assert_eq!(greeted, 1);
+    assert_eq!(store.read(|db| db.query_row("SELECT count(*) FROM greeted", (), |row| row.get::<_, i64>(0)))?, 1);
     Ok(())
 }

@@ -1,3 +1,4 @@
+//! An order, a mail, and a refusal that undoes its writes.
 use catga::{App, Event, Request, Tx, sqlite::Sqlite};
 use serde::{Deserialize, Serialize};
 

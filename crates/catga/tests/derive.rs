@@ -1,7 +1,9 @@
 //! The derives from outside: what they emit compiles in any module and does what its attributes say.
+#![cfg(feature = "json")]
 #![forbid(unsafe_code)]
 #![deny(warnings, missing_docs, missing_debug_implementations, unreachable_pub, unused_qualifications)]
 #![deny(clippy::all, clippy::pedantic)]
+#![allow(clippy::unwrap_used)]
 
 use catga::{Codec, Event, Json, Key, Message, Request, Wire};
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,5 @@
 //! What rustc and the derives say to a mistake, word for word. `TRYBUILD=overwrite` writes the texts anew.
+#![cfg(feature = "json")]
 
 #[test]
 fn mistakes() {

@@ -1,0 +1,282 @@
+//! Effects happen once for each delivery, whatever the handler does.
+
+mod common;
+
+use catga::{App, Error, ErrorKind, Outcome, Parcel, State, Transport, Tx, sqlite::Sqlite};
+use common::*;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+#[tokio::test]
+async fn a_handler_that_fails_twice_after_its_insert_writes_one_row() {
+    let store = temporary().await;
+    let script = Script::new(|_, attempt, _| if attempt < 3 { Err("not yet".into_error()) } else { Ok(()) });
+    let app = shop(&store, script).backoff(quick(5)).build().await.unwrap();
+    app.send(Place(7)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails"), [7]);
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_inbox"), 1);
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_retry"), 0);
+}
+
+#[tokio::test]
+async fn a_handler_that_panics_leaves_nothing_and_comes_again() {
+    let store = temporary().await;
+    let script = Script::new(|_, attempt, _| if attempt == 1 { panic!("oh") } else { Ok(()) });
+    let app = shop(&store, script).backoff(quick(5)).build().await.unwrap();
+    app.send(Place(1)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM mails"), 1);
+}
+
+#[tokio::test]
+async fn what_fails_too_often_is_buried_with_its_reason_and_leaves_no_effect() {
+    let store = temporary().await;
+    let script = Script::new(|id, _, _| if id == 2 { Err("no such address".into_error()) } else { Ok(()) });
+    let app = shop(&store, script).backoff(quick(3)).build().await.unwrap();
+    for id in 1..=3 {
+        app.send(Place(id)).await.unwrap().unwrap();
+    }
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), [1, 3]);
+    let letter = text(&store, "SELECT consumer || '|' || attempts || '|' || reason FROM catga_letter");
+    assert!(letter.starts_with("shop.mail|3|consumer `shop.mail`, handler `"), "{letter}");
+    assert!(letter.ends_with("no such address"), "{letter}");
+    assert!(letter.contains("`orders.placed`"), "{letter}");
+}
+
+#[tokio::test]
+async fn a_permanent_error_is_buried_at_the_first_try() {
+    let store = temporary().await;
+    let app = shop(&store, Script::new(|_, _, _| Err(Error::permanent("never")))).build().await.unwrap();
+    app.send(Place(1)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT attempts FROM catga_letter"), [1]);
+    assert_eq!(count(&store, "SELECT count(*) FROM mails"), 0);
+}
+
+#[tokio::test]
+async fn a_refused_reply_undoes_its_writes_and_keeps_its_answer() {
+    let store = temporary().await;
+    let app = shop(&store, Script::fine()).build().await.unwrap();
+    assert_eq!(app.send(Place(0)).await.unwrap(), Err("no order 0".into()));
+    assert_eq!(app.send(Place(1)).await.unwrap(), Ok(1));
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT id FROM orders"), [1]);
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails"), [1]);
+}
+
+#[tokio::test]
+async fn the_same_message_handed_over_twice_has_one_effect_for_each_consumer() {
+    let store = temporary().await;
+    let app = shop(&store, Script::fine()).on("audit", mail).build().await.unwrap();
+    let frame = {
+        let id = catga::MessageId::new();
+        let payload = bytes::Bytes::from_static(br#"{"id":9}"#);
+        let envelope = catga::Envelope::new(id, "orders.placed".into(), "json".into(), payload);
+        Parcel::new("catga.orders.placed".into(), id, envelope.encode().unwrap().into())
+    };
+    let mut outcomes = Vec::new();
+    store.publish(&[frame.clone(), frame.clone()], &mut outcomes).await.unwrap();
+    app.run_until_idle().await.unwrap();
+    store.publish(&[frame], &mut outcomes).await.unwrap();
+    app.run_until_idle().await.unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Stored)) && outcomes.len() == 3);
+    let mut consumers: Vec<String> =
+        store.read(|db| db.prepare("SELECT consumer FROM mails")?.query_map((), |row| row.get(0))?.collect()).unwrap();
+    consumers.sort();
+    assert_eq!(consumers, ["shop.audit", "shop.mail"]);
+}
+
+#[tokio::test]
+async fn a_consumer_gets_what_was_published_while_it_did_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let open = async || Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+    {
+        let app = shop(&open().await, Script::fine()).build().await.unwrap();
+        app.send(Place(5)).await.unwrap().unwrap();
+    }
+    let store = open().await;
+    let app = shop(&store, Script::fine()).build().await.unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails"), [5]);
+}
+
+#[tokio::test]
+async fn unreadable_bytes_are_buried_whole_and_the_rest_flows() {
+    let store = temporary().await;
+    let app = shop(&store, Script::fine()).build().await.unwrap();
+    let broken = Parcel::new("catga.orders.placed".into(), catga::MessageId::new(), b"no frame".as_slice().into());
+    store.publish(&[broken], &mut Vec::new()).await.unwrap();
+    app.send(Place(1)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails"), [1]);
+    assert_eq!(text(&store, "SELECT CAST(frame AS TEXT) FROM catga_letter"), "no frame");
+    assert!(text(&store, "SELECT reason FROM catga_letter").contains("8 bytes that do not begin like a frame"));
+}
+
+#[tokio::test]
+async fn a_tx_that_leaves_its_handler_commits_nothing_and_says_so() {
+    // Kept beyond the handler, and dropped later: the connection comes home then.
+    static KEPT: Mutex<Option<Tx<Sqlite>>> = Mutex::new(None);
+    async fn keep(Place(id): Place, mut tx: Tx<Sqlite>) -> catga::Result<Result<u64, String>> {
+        tx.execute("INSERT INTO orders (id) VALUES (?1)", [id])?;
+        *KEPT.lock().unwrap() = Some(tx);
+        Ok(Ok(id))
+    }
+    let store = temporary().await;
+    let app = App::builder("shop").store(store.clone()).handle(keep).build().await.unwrap();
+    let error = app.send(Place(1)).await.unwrap_err();
+    assert!(error.to_string().contains("its transaction left it"), "{error}");
+    assert!(error.to_string().contains("keep` of `orders.place`"), "{error}");
+    KEPT.lock().unwrap().take();
+    assert_eq!(count(&store, "SELECT count(*) FROM orders"), 0);
+
+    // Never dropped: its connection is written off, and the store goes on with another one.
+    async fn forget(Place(id): Place, mut tx: Tx<Sqlite>) -> catga::Result<Result<u64, String>> {
+        tx.execute("INSERT INTO orders (id) VALUES (?1)", [id])?;
+        if id == 1 {
+            *KEPT.lock().unwrap() = Some(tx);
+        }
+        Ok(Ok(id))
+    }
+    let app = App::builder("shop").store(store.clone()).handle(forget).build().await.unwrap();
+    app.send(Place(1)).await.unwrap_err();
+    let waiting = tokio::spawn(async move { app.send(Place(2)).await });
+    tokio::time::sleep(Duration::from_millis(1_500)).await; // longer than a connection may stay away
+    KEPT.lock().unwrap().take();
+    assert_eq!(waiting.await.unwrap().unwrap(), Ok(2));
+    assert_eq!(numbers(&store, "SELECT id FROM orders"), [2]);
+}
+
+#[tokio::test]
+async fn a_consumer_whose_tx_leaves_fails_alone() {
+    static KEPT: Mutex<Vec<Tx<Sqlite>>> = Mutex::new(Vec::new());
+    async fn keep(event: Placed, mut tx: Tx<Sqlite>) -> catga::Result<()> {
+        tx.execute("INSERT INTO mails (order_id, consumer) VALUES (?1, '')", [event.id])?;
+        if event.id == 2 {
+            KEPT.lock().unwrap().push(tx);
+        }
+        Ok(())
+    }
+    let store = temporary().await;
+    let app = App::builder("shop")
+        .store(store.clone())
+        .handle(place)
+        .on("mail", keep)
+        .backoff(quick(2))
+        .build()
+        .await
+        .unwrap();
+    for id in 1..=3 {
+        app.send(Place(id)).await.unwrap().unwrap();
+    }
+    // Somebody drops what was kept, a little later each time.
+    let sweeper = std::thread::spawn(|| {
+        for _ in 0..2 {
+            while KEPT.lock().unwrap().pop().is_none() {
+                std::thread::yield_now();
+            }
+        }
+    });
+    app.run_until_idle().await.unwrap();
+    sweeper.join().unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), [1, 3]);
+    assert!(text(&store, "SELECT reason FROM catga_letter").contains("its transaction left it"));
+}
+
+#[tokio::test]
+async fn a_tx_swapped_for_that_of_another_store_fails_both() {
+    type Slot = Arc<Mutex<Option<Tx<Sqlite>>>>;
+    struct Other {
+        app: App,
+        slot: Slot,
+    }
+    async fn outer(Place(id): Place, mut tx: Tx<Sqlite>, other: State<Other>) -> catga::Result<Result<u64, String>> {
+        tx.execute("INSERT INTO orders (id) VALUES (?1)", [id])?;
+        *other.slot.lock().unwrap() = Some(tx);
+        let inner = other.app.send(Place(id)).await;
+        other.slot.lock().unwrap().take();
+        let error = inner.unwrap_err();
+        assert!(error.to_string().contains("swapped"), "{error}");
+        Ok(Ok(id))
+    }
+    async fn inner(Place(id): Place, mut tx: Tx<Sqlite>, slot: State<Slot>) -> catga::Result<Result<u64, String>> {
+        tx.execute("INSERT INTO orders (id) VALUES (?1)", [id])?;
+        if let Some(other) = &mut *slot.lock().unwrap() {
+            std::mem::swap(&mut **other, &mut *tx);
+        }
+        Ok(Ok(id))
+    }
+    let (a, b) = (temporary().await, temporary().await);
+    let slot = Slot::default();
+    let other = App::builder("b").store(b.clone()).state(slot.clone()).handle(inner).build().await.unwrap();
+    let app = App::builder("a").store(a.clone()).state(Other { app: other, slot }).handle(outer).build().await.unwrap();
+    let error = app.send(Place(1)).await.unwrap_err();
+    assert!(error.to_string().contains("swapped"), "{error}");
+    for store in [&a, &b] {
+        assert_eq!(count(store, "SELECT count(*) FROM orders"), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_waits_for_itself_is_told_so() {
+    struct Me(Mutex<Option<App>>);
+    async fn nested(Place(id): Place, tx: Tx<Sqlite>, me: State<Arc<Me>>) -> catga::Result<Result<u64, String>> {
+        let app = me.0.0.lock().unwrap().clone().unwrap();
+        let _held = tx;
+        app.send(Place(id)).await
+    }
+    let store = temporary().await;
+    let me = Arc::new(Me(Mutex::new(None)));
+    let app = App::builder("shop").store(store).state(me.clone()).handle(nested).build().await.unwrap();
+    *me.0.lock().unwrap() = Some(app.clone());
+    let error = app.send(Place(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Permanent);
+    assert!(error.to_string().contains("would wait for itself"), "{error}");
+    assert!(error.to_string().contains("nested"), "{error}");
+    me.0.lock().unwrap().take();
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_nothing_and_gives_its_turn_back() {
+    async fn stuck(Place(id): Place, mut tx: Tx<Sqlite>) -> catga::Result<Result<u64, String>> {
+        tx.execute("INSERT INTO orders (id) VALUES (?1)", [id])?;
+        if id == 1 {
+            std::future::pending::<()>().await;
+        }
+        Ok(Ok(id))
+    }
+    let store = temporary().await;
+    let app = App::builder("shop").store(store.clone()).handle(stuck).build().await.unwrap();
+    let dropped = tokio::time::timeout(Duration::from_millis(20), app.send(Place(1))).await;
+    assert!(dropped.is_err());
+    // Dropped while it waits for its turn, too.
+    {
+        let mut first = Box::pin(app.send(Place(1)));
+        let _ = futures_poll(&mut first);
+        let mut second = Box::pin(app.send(Place(1)));
+        let _ = futures_poll(&mut second);
+        drop(second);
+        drop(first);
+    }
+    app.send(Place(2)).await.unwrap().unwrap();
+    assert_eq!(numbers(&store, "SELECT id FROM orders"), [2]);
+}
+
+fn futures_poll<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> std::task::Poll<F::Output> {
+    future.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
+trait IntoError {
+    fn into_error(self) -> Error;
+}
+
+impl IntoError for &'static str {
+    fn into_error(self) -> Error {
+        Error::new(ErrorKind::Handler, self)
+    }
+}
