@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 /// use catga::{Codec, Json};
 ///
 /// let mut bytes = Vec::new();
-/// Json::encode(&("A-1", 2), &mut bytes)?;
+/// Json::encode(&("A-1".to_owned(), 2), &mut bytes)?;
 /// assert_eq!(bytes, br#"["A-1",2]"#);
 /// let back: (String, u32) = Json::decode(&bytes)?;
 /// assert_eq!(back, ("A-1".to_owned(), 2));

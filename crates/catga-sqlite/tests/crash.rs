@@ -1,0 +1,95 @@
+//! Processes that die: each test runs itself again as a child, which works on the file until it is done or dead.
+
+mod common;
+
+use catga::sqlite::Sqlite;
+use common::*;
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+};
+
+const CHILD: &str = "CATGA_TEST_CRASH_FILE";
+
+/// The file to work on, in a child.
+fn child() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(Into::into)
+}
+
+/// Runs the test `name` as a child on the file.
+fn run_child(name: &str, path: &Path) -> ExitStatus {
+    let test = std::env::current_exe().unwrap();
+    Command::new(test).args(["--exact", name, "--test-threads", "1"]).env(CHILD, path).output().unwrap().status
+}
+
+async fn filled(path: &Path, orders: u64) {
+    let store = Sqlite::open(path).await.unwrap().migrate(SCHEMA).await.unwrap();
+    let app = shop(&store, Script::fine()).build().await.unwrap();
+    for id in 1..=orders {
+        app.send(Place(id)).await.unwrap().unwrap();
+    }
+    // An application without consumers only relays: the events are queued once, and nobody has touched them.
+    let relay = catga::App::builder("relay").store(store.clone()).build().await.unwrap();
+    relay.run_until_idle().await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_queue"), orders as i64);
+}
+
+#[tokio::test]
+async fn a_message_that_kills_its_process_is_buried_after_its_limit_and_no_other() {
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+        let script = Script::new(|id, _, _| if id == 7 { std::process::abort() } else { Ok(()) });
+        let app = shop(&store, script).backoff(quick(3)).build().await.unwrap();
+        app.run_until_idle().await.unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    filled(&path, 20).await;
+    let mut deaths = 0;
+    while !run_child("a_message_that_kills_its_process_is_buried_after_its_limit_and_no_other", &path).success() {
+        deaths += 1;
+        assert!(deaths <= 4, "once in its batch, which counts for nobody, and three times alone");
+    }
+    assert_eq!(deaths, 4);
+    let store = Sqlite::open(&path).await.unwrap();
+    let others: Vec<i64> = (1..=20).filter(|id| *id != 7).collect();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), others);
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 1);
+    let seven = r#"SELECT count(*) FROM catga_letter WHERE instr(frame, CAST('{"id":7}' AS BLOB)) > 0"#;
+    assert_eq!(count(&store, seven), 1);
+    assert!(text(&store, "SELECT reason FROM catga_letter").contains("was started 3 times and never ended"));
+    for table in ["catga_queue", "catga_retry", "catga_outbox"] {
+        assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_dies_before_its_commit_did_nothing() {
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+        // Dies when the last of the batch has written its row.
+        let script =
+            Script::new(|id, attempt, _| if id == 20 && attempt == 1 { std::process::abort() } else { Ok(()) });
+        let app = shop(&store, script).build().await.unwrap();
+        app.run_until_idle().await.unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    filled(&path, 20).await;
+    let name = "a_process_that_dies_before_its_commit_did_nothing";
+    assert!(!run_child(name, &path).success());
+    {
+        let store = Sqlite::open(&path).await.unwrap();
+        let effects = ["mails", "catga_inbox"].map(|table| count(&store, &format!("SELECT count(*) FROM {table}")));
+        assert_eq!(effects[0], effects[1], "a mark and its effect are one");
+        assert_eq!(count(&store, "SELECT count(*) FROM mails WHERE order_id = 20"), 0);
+    }
+    // Alone it dies a second time on its first try; the count survives, and the third start is its second try.
+    assert!(!run_child(name, &path).success());
+    assert!(run_child(name, &path).success());
+    let store = Sqlite::open(&path).await.unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), (1..=20).collect::<Vec<_>>());
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 0);
+}
