@@ -69,6 +69,8 @@ impl Inner {
             AuthAction::Delete { table_name } if is_ours(table_name) => format!("DELETE FROM {table_name}"),
             AuthAction::DropTable { table_name } if is_ours(table_name) => format!("DROP TABLE {table_name}"),
             AuthAction::AlterTable { table_name, .. } if is_ours(table_name) => format!("ALTER TABLE {table_name}"),
+            AuthAction::CreateTrigger { table_name, .. } if is_ours(table_name) => format!("a trigger on {table_name}"),
+            AuthAction::CreateIndex { table_name, .. } if is_ours(table_name) => format!("an index on {table_name}"),
             AuthAction::CreateTable { table_name } if is_ours(table_name) => format!("CREATE TABLE {table_name}"),
             _ => return Authorization::Allow,
         };

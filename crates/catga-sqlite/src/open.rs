@@ -9,7 +9,7 @@ use futures_channel::oneshot;
 use rusqlite::{Connection, OpenFlags};
 use std::{
     fs::{File, TryLockError},
-    io::{Read, Seek, Write},
+    io::{self, Read, Seek, Write},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -145,7 +145,8 @@ impl Sqlite {
         };
         let result = read(&connection).map_err(|error| self.about(fault(error, "reading")));
         let mut readers = self.readers();
-        if readers.len() < READERS {
+        // One that was left inside a transaction would show the next reader the past.
+        if readers.len() < READERS && connection.is_autocommit() {
             readers.push(connection);
         }
         result
@@ -241,22 +242,25 @@ impl Sqlite {
 fn lock(path: &Path) -> Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push("-owner");
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name)?;
+    let about = |error: io::Error| Error::new(ErrorKind::Unavailable, error).context(Path::new(&name).display());
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(&name).map_err(about)?;
     match file.try_lock() {
-        Ok(()) => {
-            file.set_len(0)?;
-            file.rewind()?;
-            write!(file, "{}", std::process::id())?;
-            Ok(file)
-        }
+        Ok(()) => sign(&file).map(|()| file).map_err(about),
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            file.read_to_string(&mut pid)?;
+            (&file).read_to_string(&mut pid).map_err(about)?;
             let text = format!("process {pid} works on this file already; one process at a time runs its consumers");
             Err(Error::new(ErrorKind::Busy, text))
         }
-        Err(TryLockError::Error(error)) => Err(error.into()),
+        Err(TryLockError::Error(error)) => Err(about(error)),
     }
+}
+
+/// Writes this process's number into the file that it has locked.
+fn sign(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    write!(file, "{}", std::process::id())
 }
 
 /// Reads who consumes what. What a process had claimed that did not end in good order is to be tried alone.

@@ -242,11 +242,11 @@ impl Shared {
             lost_outcomes.push(outcome);
         }
         let next = match &mut state.group {
-            Some(group) if group.has_room() => state.waiting.pop_front(),
+            Some(group) if group.has_room() => state.next(),
             _ => None,
         };
         match next {
-            Some((_, waiter)) => {
+            Some(waiter) => {
                 drop(state);
                 self.lend(link, waiter);
             }
@@ -339,7 +339,7 @@ impl Shared {
                 job(&mut link);
                 state = self.lock();
                 state.home = Some(link);
-            } else if let Some((_, waiter)) = state.waiting.pop_front() {
+            } else if let Some(waiter) = state.next() {
                 let begun = state.group.is_some();
                 drop(state);
                 self.begin(link, begun, waiter);
@@ -474,6 +474,13 @@ impl Shared {
             Some(wait) => self.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0,
             None => self.wake.wait(state).unwrap_or_else(PoisonError::into_inner),
         }
+    }
+}
+
+impl State {
+    /// The next in line who still waits.
+    fn next(&mut self) -> Option<oneshot::Sender<Result<Turn>>> {
+        std::iter::from_fn(|| self.waiting.pop_front()).map(|(_, waiter)| waiter).find(|waiter| !waiter.is_canceled())
     }
 }
 

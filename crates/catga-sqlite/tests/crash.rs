@@ -1,4 +1,5 @@
 //! Processes that die: each test runs itself again as a child, which works on the file until it is done or dead.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

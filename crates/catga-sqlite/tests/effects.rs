@@ -1,4 +1,5 @@
 //! Effects happen once for each delivery, whatever the handler does.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

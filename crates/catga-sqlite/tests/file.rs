@@ -1,4 +1,5 @@
 //! The file: its migrations, its owner, its locks.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What a handler's SQL can and cannot do to the transaction it works in.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

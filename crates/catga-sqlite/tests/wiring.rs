@@ -1,4 +1,5 @@
 //! Mistakes in the wiring are found by `build()`, all at once, and named.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -148,7 +149,7 @@ async fn a_stop_waits_for_the_handler_at_hand_but_not_for_ever() {
         let app = app.drain(Duration::from_millis(500)).build().await.unwrap();
         app.send(Place(id)).await.unwrap().unwrap();
         let stopped = app.run(tokio::time::sleep(Duration::from_millis(50))).await;
-        assert_eq!(stopped.as_ref().map_err(|error| error.kind()).err(), (!ends).then_some(ErrorKind::Timeout));
+        assert_eq!(stopped.as_ref().map_err(catga::Error::kind).err(), (!ends).then_some(ErrorKind::Timeout));
         assert_eq!(count(&store, "SELECT count(*) FROM mails"), i64::from(ends));
         assert_eq!(count(&store, "SELECT count(*) FROM catga_queue"), i64::from(!ends), "the rest comes again");
     }

@@ -47,8 +47,10 @@ pub(crate) struct PendingConsumer {
     pub(crate) name: &'static str,
     message: &'static str,
     handler: &'static str,
-    prepare: Box<dyn FnOnce(&Resources, &mut Needs) -> Option<Box<dyn Run>> + Send>,
+    prepare: Prepare,
 }
+
+type Prepare = Box<dyn FnOnce(&Resources, &mut Needs) -> Option<Box<dyn Run>> + Send>;
 
 impl PendingConsumer {
     pub(crate) fn new<M: Event + Wire, A: 'static, F: HandlerFn<M, A>>(name: &'static str, function: F) -> Self {

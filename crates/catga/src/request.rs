@@ -32,7 +32,7 @@ pub(crate) struct Requests(HashMap<TypeId, Box<dyn Any + Send + Sync>>);
 
 impl Requests {
     pub(crate) fn get<M: Request>(&self) -> Option<&dyn DynHandler<M>> {
-        let handler: &Box<dyn DynHandler<M>> = self.0.get(&TypeId::of::<M>())?.downcast_ref()?;
+        let handler = self.0.get(&TypeId::of::<M>())?.downcast_ref::<Box<dyn DynHandler<M>>>()?;
         Some(handler.as_ref())
     }
 }
@@ -41,9 +41,12 @@ impl Requests {
 pub(crate) struct PendingRequest {
     pub(crate) message: &'static str,
     pub(crate) type_id: TypeId,
-    prepare: Box<dyn FnOnce(&Resources, &mut Needs) -> Option<Box<dyn Any + Send + Sync>> + Send>,
+    prepare: Prepare,
     pub(crate) handler: &'static str,
 }
+
+/// Answers a `Box<dyn DynHandler<M>>`.
+type Prepare = Box<dyn FnOnce(&Resources, &mut Needs) -> Option<Box<dyn Any + Send + Sync>> + Send>;
 
 impl PendingRequest {
     pub(crate) fn new<M: Request, A: 'static>(function: impl HandlerFn<M, A>) -> Self {

@@ -118,9 +118,10 @@ fn read_commands() -> Result<(mpsc::UnboundedReceiver<Command<'static>>, oneshot
     let ((commands, receiver), (ended, end)) = (mpsc::unbounded_channel(), oneshot::channel());
     thread::Builder::new().name("commands".into()).spawn(move || {
         for line in io::stdin().lock().split(b'\n').map_while(io::Result::ok) {
-            match serde_json::from_slice(&line) {
-                Ok(command) if commands.send(command).is_ok() => {}
-                Ok(_) => break,
+            let sent = serde_json::from_slice(&line).map(|command| commands.send(command));
+            match sent {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => break,
                 Err(error) => {
                     tracing::error!("no command: {error}: {}", String::from_utf8_lossy(&line));
                     break;

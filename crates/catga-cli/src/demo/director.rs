@@ -181,6 +181,11 @@ impl<'a> Director<'a> {
         self.end_worker()
     }
 
+    /// Takes the progress bar away.
+    pub(crate) fn end(&self) {
+        self.progress.finish();
+    }
+
     /// Issues what may be issued. Answers whether there is nothing left to issue and nothing open.
     fn issue(&mut self) -> bool {
         let mut exhausted = false;

@@ -83,7 +83,10 @@ impl Feed {
                 }
             }
         })?;
-        (0..AHEAD).for_each(|_| drop(wanted.send(())));
+        for _ in 0..AHEAD {
+            // The thread may have ended with the input.
+            let _ = wanted.send(());
+        }
         Ok(Self::Input(Input { wanted, read: VecDeque::new(), ended: false, lines, taken: 0 }))
     }
 

@@ -1,5 +1,5 @@
 //! What the tests of this crate share: a small shop whose handlers can be told what to do.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses a part of it")]
 
 use catga::{
     App, Builder, Context, Event, Request, State, Tx,
