@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     future::Future,
     ops::Deref,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::SystemTime,
 };
 
@@ -26,12 +26,44 @@ pub struct Context {
     pub consumer: Str,
     /// The message's headers.
     pub headers: Headers,
+    /// Who asks, as the caller of a direct call said: a user's or a service's name.
+    pub principal: Option<Str>,
+    /// Which attempt of the caller this is: equal keys ask for one effect.
+    pub idempotency_key: Option<Str>,
+}
+
+/// What the caller of a request may say beside it.
+///
+/// ```
+/// use catga_contract::SendOptions;
+/// use std::time::{Duration, SystemTime};
+///
+/// let options = SendOptions {
+///     idempotency_key: Some("order-17".into()),
+///     deadline: Some(SystemTime::now() + Duration::from_secs(2)),
+///     ..Default::default()
+/// };
+/// assert!(options.principal.is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SendOptions {
+    /// Equal keys ask for one effect; behaviors that know of it answer the second with the first one's answer.
+    pub idempotency_key: Option<Str>,
+    /// When the answer is of no more use: the call ends with `Timeout` then. Default: never.
+    pub deadline: Option<SystemTime>,
+    /// The conversation that the request belongs to. Default: it begins one.
+    pub correlation: Option<MessageId>,
+    /// Headers for the handler.
+    pub headers: Headers,
+    /// Who asks.
+    pub principal: Option<Str>,
 }
 
 /// One call of a handler: its context, the application's resources, and the unit of work that is open.
 pub struct Call<'a> {
     resources: &'a Resources,
     delivered: Option<Delivered<'a>>,
+    options: Option<Box<SendOptions>>,
     context: Option<Context>,
     unit: Option<Box<dyn AnyUnit>>,
 }
@@ -45,7 +77,12 @@ struct Delivered<'a> {
 impl<'a> Call<'a> {
     /// A call from within this process.
     pub fn direct(resources: &'a Resources) -> Self {
-        Self { resources, delivered: None, context: None, unit: None }
+        Self { resources, delivered: None, options: None, context: None, unit: None }
+    }
+
+    /// A call from within this process whose caller said more than the request.
+    pub fn direct_with(resources: &'a Resources, options: SendOptions) -> Self {
+        Self { options: Some(Box::new(options)), ..Self::direct(resources) }
     }
 
     /// The call for a delivery: `attempt` is 1 on the first try.
@@ -55,7 +92,7 @@ impl<'a> Call<'a> {
 
     /// The context. Made at first use: before, neither the clock nor a random source is read.
     pub fn context(&mut self) -> &Context {
-        let delivered = &self.delivered;
+        let (delivered, options) = (&self.delivered, &mut self.options);
         self.context.get_or_insert_with(|| match delivered {
             Some(Delivered { envelope, consumer, attempt }) => Context {
                 id: envelope.id,
@@ -65,17 +102,23 @@ impl<'a> Call<'a> {
                 deadline: envelope.deadline,
                 consumer: (*consumer).clone(),
                 headers: envelope.headers.clone(),
+                principal: None,
+                idempotency_key: None,
             },
             None => {
                 let id = MessageId::new();
+                let options = options.take().map_or_else(SendOptions::default, |options| *options);
+                let SendOptions { idempotency_key, deadline, correlation, headers, principal } = options;
                 Context {
                     id,
-                    correlation: id,
+                    correlation: correlation.unwrap_or(id),
                     causation: MessageId::NIL,
                     attempt: 1,
-                    deadline: None,
+                    deadline,
                     consumer: Str::default(),
-                    headers: Headers::default(),
+                    headers,
+                    principal,
+                    idempotency_key,
                 }
             }
         })
@@ -145,6 +188,12 @@ impl Resources {
             #[cfg(feature = "sabotage")]
             fault: None,
         }
+    }
+
+    /// No state, no store, no prefix: what a static call has.
+    pub fn none() -> &'static Self {
+        static NONE: LazyLock<Resources> = LazyLock::new(|| Resources::new(Str::default()));
+        &NONE
     }
 
     /// Adds a state; answers `false` if there was one of this type.

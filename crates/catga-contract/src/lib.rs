@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod behavior;
 mod boxed;
 mod call;
 mod envelope;
@@ -32,11 +33,12 @@ mod tx;
 mod unit;
 
 pub use crate::{
+    behavior::{Behavior, Behaviors, With},
     boxed::{BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
-    call::{Call, Context, Fault, FromCall, Needs, Resources, State},
+    call::{Call, Context, Fault, FromCall, Needs, Resources, SendOptions, State},
     envelope::{Envelope, Headers},
     error::{BoxError, Error, ErrorKind, Result},
-    handler::{Handler, HandlerFn},
+    handler::{FnHandler, Handler, HandlerExt, HandlerFn, IntoHandler, Stacked, kind},
     id::MessageId,
     key::{Key, ToKey, partition},
     message::{Codec, Event, Message, Request, Wire},

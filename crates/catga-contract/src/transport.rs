@@ -67,16 +67,12 @@ pub trait Transport: Send + Sync + 'static {
     /// A dropped future leaves each parcel's outcome unknown: publish again with the same ids.
     fn publish(&self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Starts to receive what is published to `subject`.
+    /// Starts to receive what was published for a registered consumer.
     ///
     /// # Errors
     ///
     /// Where the consumer is not registered, or is subscribed already and the backend allows one only.
-    fn subscribe(
-        &self,
-        subject: &Subject,
-        options: SubscribeOptions,
-    ) -> impl Future<Output = Result<Self::Subscription>> + Send;
+    fn subscribe(&self, options: SubscribeOptions) -> impl Future<Output = Result<Self::Subscription>> + Send;
 
     /// How many messages wait for that consumer or are with it, unsettled.
     ///
@@ -86,20 +82,20 @@ pub trait Transport: Send + Sync + 'static {
     fn unsettled(&self, consumer: &Str) -> impl Future<Output = Result<u64>> + Send;
 }
 
-/// A consumer by its durable name, such as `shop.mail`, with the message it takes.
+/// A consumer by its durable name, such as `shop.mail`, with the messages it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Registration {
     /// The durable name.
     pub consumer: Str,
-    /// The subject it takes.
-    pub subject: Subject,
+    /// The subjects it takes.
+    pub subjects: Vec<Subject>,
 }
 
 impl Registration {
-    /// Of `consumer` for `subject`.
-    pub fn new(consumer: Str, subject: Subject) -> Self {
-        Self { consumer, subject }
+    /// Of `consumer` for `subjects`.
+    pub fn new(consumer: Str, subjects: Vec<Subject>) -> Self {
+        Self { consumer, subjects }
     }
 }
 

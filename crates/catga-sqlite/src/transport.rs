@@ -41,8 +41,8 @@ impl Transport for Sqlite {
             let failed = |error| fault(error, "registering consumers");
             let transaction = link.connection.transaction().map_err(failed)?;
             let mut known = Vec::new();
-            for Registration { consumer, subject, .. } in &consumers {
-                let id = register(&transaction, consumer, subject).map_err(failed)?;
+            for Registration { consumer, subjects, .. } in &consumers {
+                let id = register(&transaction, consumer, subjects).map_err(failed)?;
                 if id >= 1 << 16 {
                     let text = format!("consumer `{consumer}` would be number {id}; a file holds 65,535");
                     return Err(Error::new(ErrorKind::Invalid, text));
@@ -50,8 +50,8 @@ impl Transport for Sqlite {
                 known.push(id);
             }
             transaction.commit().map_err(failed)?;
-            for (Registration { consumer, subject, .. }, id) in consumers.iter().zip(known) {
-                shared.hub.add(id, consumer, Some(subject));
+            for (Registration { consumer, subjects, .. }, id) in consumers.iter().zip(known) {
+                subjects.iter().for_each(|subject| shared.hub.add(id, consumer, Some(subject)));
             }
             Ok(())
         });
@@ -87,12 +87,11 @@ impl Transport for Sqlite {
         Ok(())
     }
 
-    async fn subscribe(&self, subject: &Subject, options: SubscribeOptions) -> Result<SqliteSubscription> {
+    async fn subscribe(&self, options: SubscribeOptions) -> Result<SqliteSubscription> {
         self.own().await?;
         let consumer = &options.consumer;
-        let registered = self.inner.shared.hub.subscribers(subject);
-        let Some(queue) = registered.into_iter().find(|queue| queue.name == *consumer) else {
-            let text = format!("consumer `{consumer}` is not registered for `{subject}`");
+        let Some(queue) = self.inner.shared.hub.queue(consumer) else {
+            let text = format!("consumer `{consumer}` is not registered");
             return Err(self.about(Error::new(ErrorKind::NotFound, text)));
         };
         if !queue.take() {
@@ -122,10 +121,13 @@ impl Transport for Sqlite {
     }
 }
 
-fn register(db: &rusqlite::Connection, consumer: &str, subject: &str) -> rusqlite::Result<i64> {
+fn register(db: &rusqlite::Connection, consumer: &str, subjects: &[Subject]) -> rusqlite::Result<i64> {
     db.execute("INSERT OR IGNORE INTO catga_consumer (name) VALUES (?1)", [consumer])?;
     let id = db.query_row("SELECT id FROM catga_consumer WHERE name = ?1", [consumer], |row| row.get(0))?;
-    db.execute("INSERT OR IGNORE INTO catga_subscription (subject, consumer) VALUES (?1, ?2)", (subject, id))?;
+    for subject in subjects {
+        let sql = "INSERT OR IGNORE INTO catga_subscription (subject, consumer) VALUES (?1, ?2)";
+        db.execute(sql, (subject.as_str(), id))?;
+    }
     Ok(id)
 }
 

@@ -27,28 +27,36 @@
 mod app;
 mod backoff;
 mod build;
-mod consumer;
+mod handlers;
 #[cfg(feature = "json")]
 mod json;
+mod panic;
+mod publish;
 mod relay;
-mod request;
+mod send;
 mod stop;
 mod store;
 mod worker;
 
 #[cfg(feature = "json")]
 pub use crate::json::Json;
-pub use crate::{app::App, backoff::Backoff, build::Builder};
+pub use crate::{
+    app::App,
+    backoff::Backoff,
+    build::{Builder, ConsumerBuilder},
+    publish::PublishOptions,
+    send::{Failures, send_to},
+};
 #[doc(hidden)]
 pub use catga_contract::__private;
 #[cfg(feature = "sabotage")]
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Envelope, Error, ErrorKind,
-    Event, FromCall, Handler, HandlerFn, Headers, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel,
-    Registration, Request, Resources, Result, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
-    Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Envelope,
+    Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, IntoHandler, Key, Message, MessageId,
+    Needs, Outbox, Outcome, Parcel, Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink,
+    State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request};
 /// The embedded durable store and queue: one SQLite file.
