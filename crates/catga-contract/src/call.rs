@@ -1,4 +1,4 @@
-use crate::{Envelope, Error, ErrorKind, Headers, MessageId, Result, Str, UnitOfWork, unit::AnyUnit};
+use crate::{Envelope, Error, ErrorKind, Headers, MessageId, Result, Str, Unit, UnitOfWork, unit::AnyUnit};
 use std::{
     any::{Any, TypeId, type_name},
     collections::HashMap,
@@ -66,6 +66,7 @@ pub struct Call<'a> {
     options: Option<Box<SendOptions>>,
     context: Option<Context>,
     unit: Option<Box<dyn AnyUnit>>,
+    commit_anyway: bool,
 }
 
 struct Delivered<'a> {
@@ -77,7 +78,7 @@ struct Delivered<'a> {
 impl<'a> Call<'a> {
     /// A call from within this process.
     pub fn direct(resources: &'a Resources) -> Self {
-        Self { resources, delivered: None, options: None, context: None, unit: None }
+        Self { resources, delivered: None, options: None, context: None, unit: None, commit_anyway: false }
     }
 
     /// A call from within this process whose caller said more than the request.
@@ -142,6 +143,24 @@ impl<'a> Call<'a> {
     /// Takes the unit of work back: the one that was lent, or the one that an extractor opened.
     pub fn take_unit(&mut self) -> Option<Box<dyn AnyUnit>> {
         self.unit.take()
+    }
+
+    /// The unit of work that is open in a store of type `S`: the worker's, or the one that a `Tx` of this call opened.
+    /// What is written into it outside a handler's own savepoint commits with the call's work.
+    pub fn open_unit<S: UnitOfWork>(&mut self) -> Option<&mut Unit<S>> {
+        let unit: &mut dyn Any = self.unit.as_deref_mut()?;
+        unit.downcast_mut()
+    }
+
+    /// Asks for the commit of the open unit although the answer does not keep the handler's work, which was undone
+    /// already: for behaviors that keep the answer itself.
+    pub fn commit_anyway(&mut self) {
+        self.commit_anyway = true;
+    }
+
+    /// Whether a behavior asked for the commit.
+    pub fn commits_anyway(&self) -> bool {
+        self.commit_anyway
     }
 
     pub(crate) fn unit(&mut self) -> Option<&mut (dyn AnyUnit + 'static)> {

@@ -4,7 +4,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    any::{Any, type_name},
+    any::type_name,
     ops::{Deref, DerefMut, Range},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -137,8 +137,7 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
 }
 
 fn unit<'c, S: UnitOfWork>(call: &'c mut Call<'_>) -> Result<&'c mut Unit<S>> {
-    let unit: Option<&mut dyn Any> = call.unit().map(|unit| unit as &mut dyn Any);
-    unit.and_then(<dyn Any>::downcast_mut).ok_or_else(call::other_unit::<S>)
+    call.open_unit().ok_or_else(call::other_unit::<S>)
 }
 
 /// Where a dropped [`Tx`] leaves its transaction and what it published.

@@ -113,7 +113,7 @@ async fn answer<M: Message>(named: &Named<M>, mut call: Call<'_>, message: M) ->
 /// Commits what a call wrote where its answer keeps it; undoes it elsewhere.
 async fn finish<M: Message>(call: &mut Call<'_>, answer: Result<M::Reply>) -> Result<M::Reply> {
     if let Some(unit) = call.take_unit()
-        && (answer.as_ref().is_ok_and(M::keep) || unit.leaks())
+        && (answer.as_ref().is_ok_and(|reply| M::keep(reply) || call.commits_anyway()) || unit.leaks())
     {
         unit.commit().await?;
     }
