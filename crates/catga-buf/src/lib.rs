@@ -14,9 +14,15 @@
 //! assert_eq!(again.as_ptr(), frame.as_ptr());
 //! # Ok::<(), std::str::Utf8Error>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+mod alloc;
 mod sink;
 mod str;
 
-pub use crate::{sink::Sink, str::Str};
+pub use crate::{
+    alloc::{Allocations, CountingAlloc},
+    sink::Sink,
+    str::Str,
+};

@@ -67,6 +67,7 @@ pub struct Call<'a> {
     context: Option<Context>,
     unit: Option<Box<dyn AnyUnit>>,
     commit_anyway: bool,
+    held: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 struct Delivered<'a> {
@@ -78,7 +79,15 @@ struct Delivered<'a> {
 impl<'a> Call<'a> {
     /// A call from within this process.
     pub fn direct(resources: &'a Resources) -> Self {
-        Self { resources, delivered: None, options: None, context: None, unit: None, commit_anyway: false }
+        Self {
+            resources,
+            delivered: None,
+            options: None,
+            context: None,
+            unit: None,
+            commit_anyway: false,
+            held: Vec::new(),
+        }
     }
 
     /// A call from within this process whose caller said more than the request.
@@ -150,6 +159,11 @@ impl<'a> Call<'a> {
     pub fn open_unit<S: UnitOfWork>(&mut self) -> Option<&mut Unit<S>> {
         let unit: &mut dyn Any = self.unit.as_deref_mut()?;
         unit.downcast_mut()
+    }
+
+    /// Holds a guard until the call has ended and its work is committed or undone.
+    pub fn hold(&mut self, guard: impl Send + Sync + 'static) {
+        self.held.push(Box::new(guard));
     }
 
     /// Asks for the commit of the open unit although the answer does not keep the handler's work, which was undone

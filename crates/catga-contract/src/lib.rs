@@ -25,6 +25,7 @@ mod error;
 mod handler;
 mod holding;
 mod id;
+mod inbox;
 mod key;
 mod message;
 mod outbox;
@@ -40,6 +41,7 @@ pub use crate::{
     error::{BoxError, Error, ErrorKind, Result},
     handler::{FnHandler, Handler, HandlerExt, HandlerFn, IntoHandler, Stacked, kind},
     id::MessageId,
+    inbox::{Entered, Inbox},
     key::{Key, ToKey, partition},
     message::{Codec, Event, Message, Request, Wire},
     outbox::{Outbox, Outgoing, Row},
@@ -60,6 +62,9 @@ pub mod __private {
     pub use crate::{
         holding::refuse_if_held,
         key::ToKey,
-        message::keep::{Keep, KeepAny, KeepResult},
+        message::{
+            keep::{Keep, KeepAny, KeepResult},
+            open,
+        },
     };
 }

@@ -69,10 +69,15 @@ pub trait Wire: Message + Sized {
     /// [`ErrorKind::Codec`] where the envelope carries another message or codec, or where its bytes do not decode, and
     /// [`ErrorKind::Unsupported`] where its version is newer than this program's; the text names all of them.
     fn open(envelope: &Envelope) -> Result<Self> {
-        check(envelope, Self::NAME, Self::ALIASES, Self::VERSION)?;
-        <Self::Codec as Codec<Self>>::decode_named(&envelope.codec, &envelope.payload)
-            .map_err(|error| error.context(format_args!("message {} `{}`", envelope.id, envelope.name)))
+        open(envelope)
     }
+}
+
+/// What [`Wire::open`] does by default; the derive's `open` ends with it. Hidden.
+pub fn open<M: Wire>(envelope: &Envelope) -> Result<M> {
+    check(envelope, M::NAME, M::ALIASES, M::VERSION)?;
+    <M::Codec as Codec<M>>::decode_named(&envelope.codec, &envelope.payload)
+        .map_err(|error| error.context(format_args!("message {} `{}`", envelope.id, envelope.name)))
 }
 
 /// Refuses an envelope of another message, or of a newer version.

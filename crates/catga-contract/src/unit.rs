@@ -110,6 +110,16 @@ pub trait UnitOfWork: Outbox {
     /// [`ErrorKind::Busy`] where another process does; the text names it.
     fn attach(&self) -> impl Future<Output = Result<()>> + Send;
 
+    /// Keeps what an application says of itself, for tools that look into the store.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    fn keep_description(&self, application: &str, text: &str) -> impl Future<Output = Result<()>> + Send {
+        let _ = (application, text);
+        async { Ok(()) }
+    }
+
     /// The queue that lies in this store, if there is one.
     fn queue(&self) -> Option<BoxTransport>;
 }

@@ -13,7 +13,10 @@
 //! | `name = "orders.place"` | both | none: required | The wire name: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, no part between dots empty. |
 //! | `reply = Receipt` | `Request` | `()` | What the handler answers, `Send + 'static`. Where it is a `Result`, also behind an alias, work that answered `Err` is undone. |
 //! | `key = customer`, `key = 0` | structs | no key | The field that is the partition key: text, an integer, a UUID, a message id, or an `Option` of one; at most 255 bytes when it is published. |
-//! | `codec = Json` | both | `catga::Json` | The type that turns message and reply into bytes: `Codec<Self> + Codec<Reply>`. |
+//! | `version = 2` | both | `1` | The version of the contract, 1 to 65,535. Messages of a newer version than a program knows pause its consumer. |
+//! | `from = OrderPlacedV1` | both | none | The type of the version before: older data is decoded as that and brought up by `From`. |
+//! | `alias = "orders.put"` | both | none | A name that the message had before; consumers take it, too. May stand several times. |
+//! | `codec = Json` | both | `catga::Json` | The type that turns message and reply into bytes: `Codec<Self> + Codec<Reply>`. A pair `(New, Old)` writes the first and reads both. |
 //! | `local` | both | off | No `Wire`: the message never leaves the process and needs no codec. Excludes `codec`. |
 //! | `crate = framework::catga` | both | `::catga` | Where the emitted code finds Catga, for a dependency that is renamed or re-exported. |
 //!

@@ -1,6 +1,9 @@
 //! Who must be woken by a commit, and what a commit makes true in memory.
 
-use crate::queue::{Queue, Retry};
+use crate::{
+    inbox::Claims,
+    queue::{Queue, Retry},
+};
 use bytes::Bytes;
 use catga_contract::Str;
 use event_listener::Event;
@@ -20,6 +23,8 @@ pub(crate) struct Hub {
     pub(crate) outbox: Bell,
     /// The numbers of consumers whose rows are committed, with a queue or without.
     names: RwLock<HashMap<Str, i64>>,
+    /// Who works on which key, outside deliveries.
+    pub(crate) claims: Claims,
     /// Events that nobody was registered for, by subject.
     pub(crate) unheard: RwLock<HashMap<Str, u64>>,
 }

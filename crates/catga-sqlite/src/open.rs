@@ -152,6 +152,18 @@ impl Sqlite {
         result
     }
 
+    /// What the applications on this file say of themselves, as JSON by name: kept when each was last built.
+    ///
+    /// # Errors
+    ///
+    /// What SQLite answers.
+    pub fn descriptions(&self) -> Result<Vec<(String, String)>> {
+        self.read(|db| {
+            let mut select = db.prepare_cached("SELECT name, description FROM catga_application ORDER BY name")?;
+            select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
+    }
+
     /// The file's path.
     pub fn path(&self) -> &Path {
         &self.inner.path

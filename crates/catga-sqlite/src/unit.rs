@@ -183,6 +183,16 @@ impl UnitOfWork for Sqlite {
         self.own().await
     }
 
+    async fn keep_description(&self, application: &str, text: &str) -> Result<()> {
+        let mut tx = self.open_tx().await?;
+        tx.ours("keeping a description", |db| {
+            let sql = "INSERT INTO catga_application (name, description, at) VALUES (?1, ?2, ?3)
+                ON CONFLICT (name) DO UPDATE SET description = excluded.description, at = excluded.at";
+            db.execute(sql, (application, text, now() as i64)).map(drop)
+        })?;
+        self.commit(tx).await
+    }
+
     fn queue(&self) -> Option<BoxTransport> {
         Some(BoxTransport::new(self.clone()))
     }

@@ -48,6 +48,11 @@ impl Core {
     pub(crate) fn paused(&self, consumer: &Str, report: String) {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.clone(), report);
     }
+
+    /// Why a consumer waits, if it does.
+    pub(crate) fn pause_of(&self, consumer: &Str) -> Option<String> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).get(consumer).cloned()
+    }
 }
 
 impl App {

@@ -288,7 +288,7 @@ impl Parts {
         self.end_of_behaviors();
         let Self { name, prefix, additions, stores, transport, handlers, routes, mut problems, backoff, drain, .. } =
             self;
-        problems.extend(name_problem("application", &name));
+        problems.extend(name_problem("application", &name, NAME_MAX));
         problems.extend(backoff.problem().map(|problem| format!("there is {problem}")));
         let mut resources = Resources::new(prefix);
         problems.extend(additions.into_iter().filter_map(|add| add(&mut resources)));
@@ -324,7 +324,12 @@ impl Parts {
         let paused = Default::default();
         let core =
             Core { name, resources, handlers, about, consumers, stores, transport, backoff, drain, work, paused };
-        Ok(App::new(core))
+        let app = App::new(core);
+        #[cfg(feature = "json")]
+        for store in &app.0.stores {
+            store.keep_description(&app.0.name, &app.describe().to_json().to_string()).await?;
+        }
+        Ok(app)
     }
 }
 
@@ -332,7 +337,7 @@ fn prepare_handlers(pending: Vec<Pending>, resources: &Resources, problems: &mut
     let (mut handlers, mut types, mut names) = (Handlers::default(), HashSet::new(), HashSet::new());
     for handler in pending {
         let about = &handler.about;
-        problems.extend(name_problem("message", about.message));
+        problems.extend(name_problem("message", about.message, MESSAGE_MAX));
         if let Some(request) = handler.request {
             if !types.insert(request) {
                 let (message, second) = (about.message, about.handler);
@@ -354,10 +359,10 @@ fn prepare_consumers(
 ) -> Vec<Arc<Consumer>> {
     let mut consumers: Vec<Consumer> = Vec::new();
     for route in pending {
-        problems.extend(name_problem("message", route.about.message));
+        problems.extend(name_problem("message", route.about.message, MESSAGE_MAX));
         let name: Str = format!("{application}.{}", route.consumer).into();
         if consumers.last().is_none_or(|last| last.name != name) {
-            problems.extend(name_problem("consumer", route.consumer));
+            problems.extend(name_problem("consumer", route.consumer, NAME_MAX));
             consumers.push(Consumer { name: name.clone(), routes: Vec::new(), unit: None });
         }
         let Some(consumer) = consumers.last_mut() else { continue };
@@ -383,12 +388,19 @@ fn registrations(consumers: &[Arc<Consumer>], resources: &Resources) -> Vec<Regi
     consumers.iter().map(registration).collect()
 }
 
+/// The longest names of applications and consumers: a durable name is made of both.
+const NAME_MAX: usize = 100;
+/// The longest name of a message; with its prefix it is a subject of at most 255 bytes.
+const MESSAGE_MAX: usize = 255;
+
 /// Names are parts of subjects and of durable names, so they are kept simple.
-fn name_problem(what: &str, name: &str) -> Option<String> {
+fn name_problem(what: &str, name: &str, most: usize) -> Option<String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    let fine = (1..=100).contains(&name.len()) && name.bytes().all(plain) && !name.split('.').any(str::is_empty);
+    let fine = (1..=most).contains(&name.len()) && name.bytes().all(plain) && !name.split('.').any(str::is_empty);
     (!fine).then(|| {
-        format!("the {what} name `{name}` is not of 1 to 100 letters, digits, `_`, `-`, with single dots between them")
+        format!(
+            "the {what} name `{name}` is not of 1 to {most} letters, digits, `_`, `-`, with single dots between them"
+        )
     })
 }
 

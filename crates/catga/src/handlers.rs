@@ -1,8 +1,8 @@
 //! Handlers whose types are forgotten: how a message finds the function that answers it.
 
 use catga_contract::{
-    Call, Envelope, Error, ErrorKind, Event, Handler, IntoHandler, Message, Needs, Request, Resources, Result, Str,
-    Wire,
+    Call, Codec, Envelope, Error, ErrorKind, Event, Handler, IntoHandler, Message, Needs, Request, Resources, Result,
+    Str, Wire,
 };
 use futures_util::future::BoxFuture;
 use std::{
@@ -128,6 +128,7 @@ pub(crate) struct Route {
     pub(crate) about: About,
     pub(crate) aliases: &'static [&'static str],
     pub(crate) version: u16,
+    pub(crate) codec: &'static str,
     run: Box<dyn Run>,
 }
 
@@ -182,6 +183,7 @@ pub(crate) struct PendingRoute {
     pub(crate) about: About,
     aliases: &'static [&'static str],
     version: u16,
+    codec: &'static str,
     prepare: PrepareRun,
 }
 
@@ -199,16 +201,17 @@ impl PendingRoute {
             let handler = wrap(handler.prepare(resources, needs)?);
             Some(Box::new(Decoded(handler, PhantomData::<fn(M)>)))
         });
-        Self { consumer, about, aliases: M::ALIASES, version: M::VERSION, prepare }
+        let codec = <M::Codec as Codec<M>>::NAME;
+        Self { consumer, about, aliases: M::ALIASES, version: M::VERSION, codec, prepare }
     }
 
     /// The route, and the store of its `Tx`.
     pub(crate) fn prepare(self, resources: &Resources, problems: &mut Vec<String>) -> (Option<Route>, Option<TypeId>) {
-        let Self { consumer, about, aliases, version, prepare } = self;
+        let Self { consumer, about, aliases, version, codec, prepare } = self;
         let mut needs =
             Needs::new(format!("consumer `{consumer}`, handler `{}` of `{}`,", about.handler, about.message));
         let run = prepare(resources, &mut needs);
         problems.extend_from_slice(needs.problems());
-        (run.map(|run| Route { about, aliases, version, run }), needs.unit())
+        (run.map(|run| Route { about, aliases, version, codec, run }), needs.unit())
     }
 }

@@ -25,8 +25,11 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod app;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod backoff;
 mod build;
+mod describe;
 mod handlers;
 #[cfg(feature = "json")]
 mod json;
@@ -44,6 +47,7 @@ pub use crate::{
     app::App,
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
+    describe::Description,
     publish::PublishOptions,
     send::{Failures, send_to},
 };
@@ -53,10 +57,11 @@ pub use catga_contract::__private;
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Envelope,
-    Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, IntoHandler, Key, Message, MessageId,
-    Needs, Outbox, Outcome, Parcel, Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink,
-    State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Entered,
+    Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey,
+    IntoHandler, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel, Registration, Request, Resources, Result,
+    SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey, Token,
+    Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request};
 /// The embedded durable store and queue: one SQLite file.
