@@ -158,20 +158,18 @@ impl<A> CountingAlloc<A> {
 
     /// Counts for the process, too; see [`total`](CountingAlloc::total).
     #[must_use]
-    pub const fn with_totals(self) -> Self
-    where
-        A: Copy,
-    {
-        Self { inner: self.inner, totals: true }
+    pub const fn with_totals(mut self) -> Self {
+        self.totals = true;
+        self
     }
 
     fn counted(&self, reallocs: u64, bytes: usize) {
         // A usize has at most 64 bits.
         let bytes = bytes as u64;
         let _ = THREAD.try_with(|thread| {
-            thread.count.set(thread.count.get() + 1);
-            thread.reallocs.set(thread.reallocs.get() + reallocs);
-            thread.bytes.set(thread.bytes.get() + bytes);
+            add(&thread.count, 1);
+            add(&thread.reallocs, reallocs);
+            add(&thread.bytes, bytes);
         });
         if self.totals {
             PROCESS.count.fetch_add(1, Relaxed);
@@ -181,16 +179,21 @@ impl<A> CountingAlloc<A> {
     }
 
     fn freed(&self) {
-        let _ = THREAD.try_with(|thread| thread.frees.set(thread.frees.get() + 1));
+        let _ = THREAD.try_with(|thread| add(&thread.frees, 1));
         if self.totals {
             PROCESS.frees.fetch_add(1, Relaxed);
         }
     }
 }
 
+/// Never panics: an allocator must not unwind.
+fn add(counter: &Cell<u64>, more: u64) {
+    counter.set(counter.get().wrapping_add(more));
+}
+
 // SAFETY: every method hands exactly its arguments to the same method of `A` and answers what that answers; `A` keeps
-// the contract of `GlobalAlloc`. Counting neither unwinds nor allocates: the thread's counters need no initialisation
-// and no destructor, and the sums wrap only after 2^64 events, where overflow checks would abort the allocation.
+// the contract of `GlobalAlloc`. Counting neither unwinds nor allocates: sums wrap, atomics wrap by definition, and the
+// thread's counters need no initialisation and no destructor.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for CountingAlloc<A> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         self.counted(0, layout.size());

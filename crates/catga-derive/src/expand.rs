@@ -344,7 +344,7 @@ mod tests {
                 &["`key` takes one field"],
             );
         }
-        for value in ["codec", "codec = \"A\"", "codec = &A", "codec = &A"] {
+        for value in ["codec", "codec = \"A\"", "codec = &A"] {
             refuses(EVENT, &format!("#[catga(name = \"a\", {value})] struct A;"), &["`codec` takes the path"]);
         }
         for value in ["crate", "crate = \"a\"", "crate = a::B<C>"] {

@@ -31,6 +31,7 @@
 
 mod attributes;
 mod expand;
+mod handler;
 
 use attributes::Kind;
 use proc_macro::TokenStream;
@@ -88,4 +89,25 @@ pub fn derive_request(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(Event, attributes(catga))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     expand::expand(Kind::Event, input.into()).into()
+}
+
+/// Checks a handler where it is written: its message, each of its parameters, and that its future is `Send`. Optional:
+/// a handler needs no attribute, but what is wrong with it is hard to see where it is added.
+///
+/// ```
+/// use catga::{Context, Request};
+///
+/// #[derive(Request)]
+/// #[catga(name = "ping", reply = String, local)]
+/// struct Ping;
+///
+/// #[catga::handler]
+/// async fn ping(_: Ping, cx: Context) -> catga::Result<String> {
+///     Ok(cx.id.to_string())
+/// }
+/// # let _ = ping;
+/// ```
+#[proc_macro_attribute]
+pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    handler::expand(arguments.into(), item.into()).into()
 }

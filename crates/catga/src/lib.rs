@@ -63,7 +63,7 @@ pub use catga_contract::{
     SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey, Token,
     Transport, Tx, UnitOfWork, Wire,
 };
-pub use catga_derive::{Event, Request};
+pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.
 #[cfg(feature = "sqlite")]
 pub use catga_sqlite as sqlite;
