@@ -125,7 +125,7 @@ impl<M: Message> Behavior<M> for Noop {
 
 /// A handler with three behaviors around it that do nothing.
 pub fn through_three<M: Message, H: Handler<M>>(handler: H) -> impl Handler<M> {
-    (((((), Noop), Noop), Noop)).around(handler)
+    ((((), Noop), Noop), Noop).around(handler)
 }
 
 /// An application that takes orders and has three who hear of them.

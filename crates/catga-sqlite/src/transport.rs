@@ -197,7 +197,9 @@ impl Subscription for SqliteSubscription {
                 Plan::Take(ready) => ready,
                 Plan::Again(rows) => self.again(&rows)?,
                 Plan::Alone(seq) => {
-                    self.count(seq).await?;
+                    let mut tx = self.store.open_tx().await?;
+                    count(&mut tx, &self.queue, seq)?;
+                    tx.commit().await.map_err(|error| self.store.about(error))?;
                     continue;
                 }
                 Plan::Claim => {
@@ -241,24 +243,22 @@ impl SqliteSubscription {
         })?;
         Ok(self.queue.hand_out(rows, found))
     }
+}
 
-    /// Counts a try before it starts, in a commit of its own: what was started when a process died may be what
-    /// killed it.
-    async fn count(&self, seq: i64) -> Result<()> {
-        let mut tx = self.store.open_tx().await?;
-        let frame = tx.ours("counting a try", |db| {
-            let sql = "UPDATE catga_retry SET attempts = attempts + 1 WHERE seq = ?1";
-            db.prepare_cached(sql)?.execute([seq])?;
-            let sql = "UPDATE catga_consumer SET started = max(started, ?2) WHERE id = ?1";
-            db.prepare_cached(sql)?.execute((self.queue.id, seq))?;
-            frames(&mut *db.prepare_cached("SELECT seq, frame FROM catga_queue WHERE seq = ?1")?, [seq])
-        })?;
-        tx.effects.push(match frame.into_iter().next() {
-            Some((_, frame)) => Effect::Counted(self.queue.clone(), seq, frame),
-            None => Effect::Settled(self.queue.clone(), seq, None),
-        });
-        tx.commit().await.map_err(|error| self.store.about(error))
-    }
+/// Counts a try before it starts: what was started when a process died may be what killed it.
+pub(crate) fn count(tx: &mut SqliteTx, queue: &Arc<Queue>, seq: i64) -> Result<()> {
+    let frame = tx.ours("counting a try", |db| {
+        let sql = "UPDATE catga_retry SET attempts = attempts + 1 WHERE seq = ?1";
+        db.prepare_cached(sql)?.execute([seq])?;
+        let sql = "UPDATE catga_consumer SET started = max(started, ?2) WHERE id = ?1";
+        db.prepare_cached(sql)?.execute((queue.id, seq))?;
+        frames(&mut *db.prepare_cached("SELECT seq, frame FROM catga_queue WHERE seq = ?1")?, [seq])
+    })?;
+    tx.effects.push(match frame.into_iter().next() {
+        Some((_, frame)) => Effect::Counted(queue.clone(), seq, frame),
+        None => Effect::Settled(queue.clone(), seq, None),
+    });
+    Ok(())
 }
 
 impl Drop for SqliteSubscription {

@@ -4,7 +4,7 @@ use crate::{
     hub::Effect,
     open::Sqlite,
     queue::{CLAIM, Queue, Retry, micros, now},
-    transport::{MAX_FRAME, claim},
+    transport::{MAX_FRAME, claim, count},
     tx::SqliteTx,
 };
 use bytes::Bytes;
@@ -45,8 +45,8 @@ impl Sqlite {
         Ok(id)
     }
 
-    /// Claims the next deliveries for the queues that this transaction settles, so that a busy consumer needs one
-    /// commit for a batch instead of two.
+    /// Claims the next deliveries for the queues that this transaction settles, or counts the next lonely try, so that
+    /// a busy consumer needs one commit for a batch instead of two.
     fn claim_next(tx: &mut SqliteTx) -> Result<()> {
         let mut queues: Vec<Arc<Queue>> = Vec::new();
         for effect in &tx.effects {
@@ -56,7 +56,11 @@ impl Sqlite {
                 queues.push(queue.clone());
             }
         }
-        queues.into_iter().filter(|queue| queue.position().1).try_for_each(|queue| claim(tx, queue, CLAIM))
+        queues.into_iter().try_for_each(|queue| match queue.next_alone() {
+            Some(seq) => count(tx, &queue, seq),
+            None if queue.position().1 => claim(tx, queue, CLAIM),
+            None => Ok(()),
+        })
     }
 }
 

@@ -168,7 +168,9 @@ impl App {
             if !self.is_waiting().await? && *work.borrow() == before {
                 return Ok(());
             }
-            // The sender lives as long as this application. The pause is for what others wrote into the store.
+            // Looking costs more the more waits, so a busy application is not asked after each commit. The sender lives
+            // as long as this application; the longer pause is for what others wrote into the store.
+            tokio::time::sleep(Duration::from_millis(1)).await;
             let _ = tokio::time::timeout(Duration::from_millis(50), work.changed()).await;
         }
     }

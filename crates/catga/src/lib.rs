@@ -28,6 +28,7 @@ mod app;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod backoff;
+pub mod behavior;
 mod build;
 mod describe;
 mod handlers;

@@ -1,1 +1,67 @@
-fn main(){}
+//! Measures times; see `catga_bench::harness`.
+#![forbid(unsafe_code)]
+
+use catga::{Error, Result};
+use catga_bench::{harness, print, send};
+use catga_buf::CountingAlloc;
+use clap::{Args, Parser, Subcommand};
+use std::{io::Write, process::ExitCode, time::Duration};
+
+#[global_allocator]
+static ALLOC: CountingAlloc = CountingAlloc::system();
+
+/// Measure what Catga's paths cost, beside the bare call and beside its peers.
+///
+/// Exit codes: 0 measured, 1 a bound is missed under `--gate` or something failed, 2 usage.
+#[derive(Debug, Parser)]
+#[command(name = "bench", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Requests and events within the process
+    Send(Options),
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// How often the candidates take turns
+    #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(5..))]
+    rounds: u16,
+    /// How long a turn takes, in milliseconds
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    turn: u16,
+    /// Time operations one by one, too: p50, p99, p99.9
+    #[arg(long)]
+    latency: bool,
+    /// Measure the peers, too; builds them
+    #[arg(long)]
+    peers: bool,
+    /// Fail where a bound is missed
+    #[arg(long)]
+    gate: bool,
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> Result<ExitCode> {
+    let What::Send(options) = Cli::parse().what;
+    if options.gate && cfg!(debug_assertions) {
+        return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
+    }
+    let turn = Duration::from_millis(options.turn.into());
+    let plan = harness::Plan { rounds: options.rounds.into(), turn, latency: options.latency };
+    let report = send::run(plan, options.peers)?;
+    let mut out = std::io::stdout().lock();
+    if options.json {
+        serde_json::to_writer(&mut out, &report)?;
+        writeln!(out)?;
+    } else {
+        print(&report, &mut out)?;
+    }
+    Ok(if options.gate && !report.holds() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

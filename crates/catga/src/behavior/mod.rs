@@ -41,6 +41,7 @@ mod authorize;
 mod breaker;
 #[cfg(feature = "cache")]
 mod cache;
+mod circuit;
 mod concurrency;
 mod idempotent;
 mod line;
@@ -59,7 +60,8 @@ pub use self::cache::{Cache, CacheKey};
 pub use self::rate::RateLimit;
 pub use self::{
     authorize::{Authorize, Authorizer, Forbidden},
-    breaker::{Circuit, CircuitBreaker},
+    breaker::CircuitBreaker,
+    circuit::Circuit,
     concurrency::ConcurrencyLimit,
     idempotent::{CallersKey, IdempotencyKey, Idempotent},
     outbox::Outbox,

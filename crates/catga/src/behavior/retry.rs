@@ -58,13 +58,17 @@ pub struct Retry {
 
 /// How long a call may sleep in total that holds a unit of work, or stands in a consumer.
 const HELD: Duration = Duration::from_millis(10);
+const DAY: Duration = Duration::from_secs(86_400);
 /// How often a conflict is tried again.
 const CONFLICTS: u32 = 3;
 
 impl Retry {
     /// Tries by that backoff. Numbers beyond their bounds count as the nearest bound, a pause at most as a day.
     pub fn new(backoff: Backoff) -> Self {
-        Self { backoff: backoff.bounded() }
+        let Backoff { attempts, first, factor, most, jitter } = backoff;
+        let bounded = |number: f64, least: f64, most: f64| if number >= least { number.min(most) } else { least };
+        let (factor, jitter) = (bounded(factor, 1.0, 100.0), bounded(jitter, 0.0, 1.0));
+        Self { backoff: Backoff { attempts: attempts.max(1), first: first.min(DAY), factor, most: most.min(DAY), jitter } }
     }
 }
 
@@ -130,8 +134,10 @@ impl<M: Message + Clone> Behavior<M> for Retry {
                 // The try opened it, and nothing in it is to be kept: others may write meanwhile.
                 drop(call.take_unit());
             }
-            let (tries, shown) = (course.tries, format_args!("{error:#}"));
-            tracing::debug!(target: "catga::retry", message = M::NAME, tries, ?pause, error = shown, "tried again");
+            let tries = course.tries;
+            tracing::debug!(
+                target: "catga::retry", message = M::NAME, tries, ?pause, error = format_args!("{error:#}"), "tried again"
+            );
             drop(error);
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;

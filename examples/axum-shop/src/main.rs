@@ -1,0 +1,29 @@
+//! Serves the shop on `127.0.0.1:3000` until Ctrl-C or SIGTERM. Its rows lie in the file that `CATGA_STORE` names.
+//!
+//! ```console
+//! $ cargo run -p catga-axum-shop
+//! $ curl -i localhost:3000/orders -H 'Idempotency-Key: a1' --json '{"sku": "A-1", "qty": 2}'
+//! $ curl -i localhost:3000/orders/1
+//! ```
+#![forbid(unsafe_code)]
+
+use catga::{
+    axum::{Readiness, shutdown_signal},
+    sqlite::Sqlite,
+};
+use catga_axum_shop::Shop;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// For how long `/ready` says no before the listener closes: longer than a load balancer takes to notice.
+const NOTICE: Duration = Duration::from_secs(2);
+
+#[tokio::main]
+async fn main() -> catga::Result<()> {
+    let shop = Shop::build(Sqlite::from_env().await?).await?;
+    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let ready = Readiness::default();
+    let stop = ready.close_at(shutdown_signal(), NOTICE);
+    shop.serve(listener, &ready, stop).await
+}

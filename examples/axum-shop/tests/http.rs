@@ -1,0 +1,235 @@
+//! Drives the shop over real HTTP, on a free port of the loopback interface.
+#![allow(clippy::unwrap_used)]
+
+use catga::{axum::Readiness, sqlite::Sqlite};
+use catga_axum_shop::Shop;
+use serde_json::{Value, json};
+use std::{future::Future, net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+/// A shop that serves, and the way to end it.
+struct Running {
+    address: SocketAddr,
+    store: Sqlite,
+    ready: Readiness,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<catga::Result<()>>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let (store, ready) = (Sqlite::temporary().await.unwrap(), Readiness::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let (shop, gate) = (Shop::build(store.clone()).await.unwrap(), ready.clone());
+        let served = tokio::spawn(async move { shop.serve(listener, &gate, async { drop(stopped.await) }).await });
+        Self { address, store, ready, stop, served }
+    }
+
+    async fn post(&self, headers: &str, body: &str) -> Answer {
+        self.call("POST", "/orders", &format!("content-type: application/json\r\n{headers}"), body).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, "", "").await
+    }
+
+    async fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+        let mut connection = TcpStream::connect(self.address).await.unwrap();
+        connection.write_all(head(method, path, headers, body).as_bytes()).await.unwrap();
+        connection.write_all(body.as_bytes()).await.unwrap();
+        Answer::read(connection).await
+    }
+
+    fn count(&self, table: &str) -> u32 {
+        self.store.read(|db| db.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0))).unwrap()
+    }
+
+    async fn end(self) {
+        self.stop.send(()).unwrap();
+        soon(self.served).await.unwrap().unwrap();
+    }
+}
+
+fn head(method: &str, path: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("{method} {path} HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n")
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    async fn read(mut connection: TcpStream) -> Self {
+        let mut text = String::new();
+        soon(connection.read_to_string(&mut text)).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head: head.to_lowercase(), body: body.into() }
+    }
+
+    fn json(&self) -> Value {
+        assert!(self.head.contains("content-type: application/json"), "{self:?}");
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    /// Checks that it is a whole problem, and takes it.
+    fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.head.contains("content-type: application/problem+json"), "{self:?}");
+        let problem: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(problem["status"], status);
+        assert!(problem["type"].is_string() && problem["title"].is_string(), "{problem}");
+        problem
+    }
+}
+
+/// Waits for what takes milliseconds, and fails where it hangs.
+async fn soon<F: Future>(work: F) -> F::Output {
+    timeout(Duration::from_secs(30), work).await.expect("it hangs")
+}
+
+#[tokio::test]
+async fn an_order_is_placed_and_its_event_consumed() {
+    let shop = Running::start().await;
+    let placed = shop.post("", r#"{"sku": "A-1", "qty": 2}"#).await;
+    assert_eq!((placed.status, placed.json()), (200, json!(1)));
+    let mailed = async {
+        loop {
+            let order = shop.get("/orders/1").await.json();
+            if order == json!({"id": 1, "sku": "A-1", "qty": 2, "mails": 1}) {
+                break;
+            }
+            assert_eq!(order["mails"], 0);
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(mailed).await;
+    let text = shop.store.read(|db| db.query_row("SELECT text FROM mails", (), |row| row.get::<_, String>(0))).unwrap();
+    assert_eq!(text, "Your A-1 is on its way.");
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn a_refused_order_is_a_problem_with_the_refusal() {
+    let shop = Running::start().await;
+    let empty = shop.post("", r#"{"sku": "A-1", "qty": 0}"#).await.problem(422);
+    assert_eq!((&empty["kind"], &empty["refusal"]), (&json!("Refused"), &json!({"reason": "empty"})));
+    let many = shop.post("", r#"{"sku": "A-1", "qty": 101}"#).await.problem(422);
+    assert_eq!(many["refusal"], json!({"reason": "too_many", "limit": 100}));
+    assert_eq!(shop.count("orders"), 0);
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_read_is_a_problem_with_its_place() {
+    let shop = Running::start().await;
+    let cut = shop.post("", "{\"sku\":\n \"A-1\",").await.problem(400);
+    assert_eq!((&cut["kind"], &cut["line"], &cut["column"]), (&json!("Codec"), &json!(2), &json!(7)));
+    let wrong = shop.post("", r#"{"sku": "A-1", "qty": "two"}"#).await.problem(400);
+    assert_eq!((&wrong["field"], &wrong["line"], &wrong["column"]), (&json!("qty"), &json!(1), &json!(27)));
+    assert!(wrong["detail"].as_str().unwrap().contains(r#"invalid type: string "two", expected u32"#), "{wrong}");
+    let missing = shop.post("", r#"{"sku": "A-1"}"#).await.problem(400);
+    assert!(missing["detail"].as_str().unwrap().contains("missing field `qty`"), "{missing}");
+    shop.post("", r#"{"sku": "A-1", "qty": 2} x"#).await.problem(400);
+    shop.post("", "").await.problem(400);
+
+    let order = r#"{"sku": "A-1", "qty": 2}"#;
+    shop.call("POST", "/orders", "content-type: text/plain\r\n", order).await.problem(415);
+    shop.call("POST", "/orders", "", order).await.problem(415);
+    let large = Answer::read({
+        // Only the head: the server answers without waiting for 3 MiB.
+        let mut connection = TcpStream::connect(shop.address).await.unwrap();
+        let head = "POST /orders HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: application/json\r\n";
+        connection.write_all(format!("{head}content-length: 3145728\r\n\r\n").as_bytes()).await.unwrap();
+        connection
+    });
+    large.await.problem(413);
+    assert_eq!(shop.count("orders"), 0);
+    let placed =
+        shop.call("POST", "/orders", "content-type: Application/vnd.shop+json; charset=utf-8\r\n", order).await;
+    assert_eq!(placed.status, 200, "{placed:?}");
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem() {
+    let shop = Running::start().await;
+    shop.get("/nowhere").await.problem(404);
+    let order = shop.get("/orders/7").await.problem(404);
+    assert_eq!(order["detail"], "there is no order 7");
+    shop.get("/orders").await.problem(405);
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn one_key_is_one_order() {
+    let shop = Running::start().await;
+    let order = r#"{"sku": "A-1", "qty": 2}"#;
+    let first = shop.post("Idempotency-Key: a1\r\n", order).await;
+    let again = shop.post("Idempotency-Key: \"a1\"\r\n", order).await; // the draft's form, in quotes
+    assert_eq!((first.status, again.status, first.json(), again.json()), (200, 200, json!(1), json!(1)));
+    let other = shop.post("Idempotency-Key: a2\r\n", order).await;
+    assert_eq!((other.json(), shop.count("orders")), (json!(2), 2));
+
+    let misused = shop.post("Idempotency-Key: a1\r\n", r#"{"sku": "B-2", "qty": 2}"#).await.problem(422);
+    assert_eq!(misused["kind"], "Invalid");
+    let refused = shop.post("Idempotency-Key: a3\r\n", r#"{"sku": "A-1", "qty": 0}"#).await.problem(422);
+    let refused_again = shop.post("Idempotency-Key: a3\r\n", r#"{"sku": "A-1", "qty": 0}"#).await.problem(422);
+    assert_eq!(refused, refused_again);
+    for key in ["Idempotency-Key:\r\n".into(), format!("Idempotency-Key: {}\r\n", "k".repeat(256))] {
+        shop.post(&key, order).await.problem(400);
+    }
+    shop.post("Idempotency-Key: b1\r\nIdempotency-Key: b2\r\n", order).await.problem(400);
+    assert_eq!(shop.count("orders"), 2);
+    shop.end().await;
+}
+
+#[tokio::test]
+async fn it_drains_at_the_end() {
+    let shop = Running::start().await;
+    assert_eq!((shop.get("/health").await.status, shop.get("/ready").await.status), (200, 200));
+
+    // A request whose body is half there is in flight for as long as we like.
+    let order = r#"{"sku": "A-1", "qty": 2}"#;
+    let (begin, rest) = order.split_at(10);
+    let head = head("POST", "/orders", "content-type: application/json\r\nexpect: 100-continue\r\n", order);
+    let mut in_flight = TcpStream::connect(shop.address).await.unwrap();
+    in_flight.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 25];
+    soon(in_flight.read_exact(&mut asked)).await.unwrap(); // the handler is reading: it asks for the body
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    in_flight.write_all(begin.as_bytes()).await.unwrap();
+
+    shop.ready.close();
+    assert_eq!(shop.get("/ready").await.problem(503)["detail"], "shutting down");
+    assert_eq!(shop.get("/health").await.status, 200);
+
+    shop.stop.send(()).unwrap();
+    soon(async {
+        while TcpStream::connect(shop.address).await.is_ok() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(!shop.served.is_finished());
+    in_flight.write_all(rest.as_bytes()).await.unwrap();
+    let answer = Answer::read(in_flight).await;
+    assert_eq!((answer.status, answer.json()), (200, json!(1)));
+    soon(shop.served).await.unwrap().unwrap();
+
+    // The consumers ended with what they had begun; what they had not begun comes with the next start.
+    let next = Shop::build(shop.store.clone()).await;
+    drop(next);
+}
