@@ -23,9 +23,10 @@ use std::time::Duration;
 /// How long and how often is measured.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// Rounds, at least 5; default 31.
+    /// Rounds, at least 5; default 201.
     pub rounds: usize,
-    /// How long one candidate runs in one round, about; default 20 ms.
+    /// How long one candidate runs in one round, about; default 1 ms: short beside the slices of a scheduler, so that
+    /// on a shared machine most turns run undisturbed and the median is one of those.
     pub turn: Duration,
     /// Whether a separate run times operations one by one, for percentiles; default no.
     pub latency: bool,
@@ -33,7 +34,7 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rounds: 31, turn: Duration::from_millis(20), latency: false }
+        Self { rounds: 201, turn: Duration::from_millis(1), latency: false }
     }
 }
 

@@ -270,8 +270,7 @@ fn person(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
     let each = |sum: u64, line: &Line| number(sum as f64 / line.found.operations as f64);
     let rows = lines.iter().map(|line| {
         let allocations = each(line.found.allocations, line);
-        let allocations =
-            if line.holds { allocations } else { format!("{allocations}, EXPECTED {}", line.expected) };
+        let allocations = if line.holds { allocations } else { format!("{allocations}, EXPECTED {}", line.expected) };
         let bytes = each(line.found.bytes, line);
         vec![line.name.into(), line.path.into(), allocations, bytes, line.why.into()]
     });

@@ -20,6 +20,7 @@ pub mod bare;
 pub mod harness;
 pub mod ledger;
 mod machine;
+pub mod parts;
 mod peer;
 mod ready;
 mod report;

@@ -27,8 +27,11 @@ impl Machine {
         let cpu = read("/proc/cpuinfo");
         let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, cpu)| cpu);
         let kernel = read("/proc/sys/kernel/osrelease");
-        let command: Vec<_> = std::env::args().collect();
-        let program = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+        let mut command: Vec<_> = std::env::args().collect();
+        if let Some(program) = command.first_mut() {
+            // Without the directory, which is the machine's own affair.
+            *program = program.rsplit('/').next().unwrap_or_default().to_owned();
+        }
         Self {
             cpu: cpu.unwrap_or(std::env::consts::ARCH).trim().to_owned(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -36,7 +39,7 @@ impl Machine {
             load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
             allocator: "the system's, counted",
-            command: std::iter::once(program(&command[0])).chain(command[1..].iter().cloned()).collect::<Vec<_>>().join(" "),
+            command: command.join(" "),
         }
     }
 }

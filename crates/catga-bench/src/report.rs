@@ -14,7 +14,8 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let mut head = vec!["candidate", "ns an operation", "allocations", "bytes"];
     head.extend(latency.then_some("single ones, ns: p50 / p99 / p99.9"));
     let rows = report.figures.iter().map(|figure| {
-        let mut row = vec![figure.name.clone(), figure.ns.to_string(), number(figure.allocations), number(figure.bytes)];
+        let mut row =
+            vec![figure.name.clone(), figure.ns.to_string(), number(figure.allocations), number(figure.bytes)];
         let single = figure.latency.map(|at| format!("{} / {} / {}", at.p50, at.p99, at.p999));
         row.extend(latency.then(|| single.unwrap_or_default()));
         row

@@ -3,14 +3,15 @@
 use crate::{
     Peer, bare,
     harness::{Bound, Candidate, Plan, Report, measure},
-    ready,
     shop::{Given, Place, PlacePlainly, Placed, Shop, app, app_through_three, through_three},
 };
 use catga::{MessageId, Result, send_to};
 use std::{cell::RefCell, hint::black_box};
 
 const BY_REFERENCE: &str = "direct call, state lent";
+const BY_REFERENCE_APART: &str = "direct call, state lent, never inlined";
 const DIRECT: &str = "direct call, state and context cloned";
+const DIRECT_APART: &str = "direct call, state and context cloned, never inlined";
 const DIRECT_FRESH: &str = "direct call, state cloned, context made";
 const PLAIN: &str = "direct call, state cloned, no context";
 const ID: &str = "a fresh id alone";
@@ -25,11 +26,13 @@ const NOTIFY: &str = "App::notify to three";
 const PEER: &str = "catga-core 0.2 send";
 const PEER_THREE: &str = "catga-core 0.2 send, 3 behaviors";
 
-/// What must hold. `catga-core`'s handler takes the message alone; ours that do the same as theirs take the state, too.
+/// What must hold. `catga-core`'s handler takes the message alone; all of ours take the state, too.
 pub const BOUNDS: &[Bound] = &[
     Bound::times(STATIC, 1.1, BY_REFERENCE),
+    Bound::times(STATIC, 1.1, BY_REFERENCE_APART),
     Bound::above(STATIC_THREE, 15.0, STATIC),
     Bound::times(DYNAMIC, 1.3, DIRECT),
+    Bound::times(DYNAMIC, 1.3, DIRECT_APART),
     Bound::times(DYNAMIC, 1.3, DIRECT_FRESH),
     Bound::times(DYNAMIC_PLAIN, 1.3, PLAIN),
     Bound::times(DYNAMIC, 0.25, PEER),
@@ -49,19 +52,21 @@ pub fn run(plan: Plan, peers: bool) -> Result<Report> {
     let peer = peers.then(|| Peer::start("catga-core-send")).transpose()?.map(RefCell::new);
     let order = || black_box(Place::SOME);
     let mut candidates = vec![
-        Candidate::operation(BY_REFERENCE, || ready(bare::by_reference(order(), &shop.repo))),
-        Candidate::operation(STATIC, || ready(send_to(&shop, order()))),
-        Candidate::operation(STATIC_THREE, || ready(send_to(&three, order()))),
-        Candidate::operation(PLAIN, || ready(bare::plain(order(), &given))),
-        Candidate::operation(DYNAMIC_PLAIN, || ready(app.send(PlacePlainly(order())))),
-        Candidate::operation(DYNAMIC_PLAIN_THREE, || ready(app_three.send(PlacePlainly(order())))),
-        Candidate::operation(DIRECT, || ready(bare::direct(order(), &given))),
+        Candidate::awaited(BY_REFERENCE, || bare::by_reference(order(), &shop.repo)),
+        Candidate::awaited(BY_REFERENCE_APART, || bare::by_reference_apart(order(), &shop.repo)),
+        Candidate::awaited(STATIC, || send_to(&shop, order())),
+        Candidate::awaited(STATIC_THREE, || send_to(&three, order())),
+        Candidate::awaited(PLAIN, || bare::plain(order(), &given)),
+        Candidate::awaited(DYNAMIC_PLAIN, || app.send(PlacePlainly(order()))),
+        Candidate::awaited(DYNAMIC_PLAIN_THREE, || app_three.send(PlacePlainly(order()))),
+        Candidate::awaited(DIRECT, || bare::direct(order(), &given)),
+        Candidate::awaited(DIRECT_APART, || bare::direct_apart(order(), &given)),
         Candidate::operation(ID, MessageId::new),
-        Candidate::operation(DIRECT_FRESH, || ready(bare::direct_with_fresh_context(order(), &given))),
-        Candidate::operation(DYNAMIC, || ready(app.send(order()))),
-        Candidate::operation(DYNAMIC_THREE, || ready(app_three.send(order()))),
-        Candidate::operation(CALL_THREE, || ready(bare::three(Placed(order()), &given))),
-        Candidate::operation(NOTIFY, || ready(app.notify(Placed(order())))),
+        Candidate::awaited(DIRECT_FRESH, || bare::direct_with_fresh_context(order(), &given)),
+        Candidate::awaited(DYNAMIC, || app.send(order())),
+        Candidate::awaited(DYNAMIC_THREE, || app_three.send(order())),
+        Candidate::awaited(CALL_THREE, || bare::three(Placed(order()), &given)),
+        Candidate::awaited(NOTIFY, || app.notify(Placed(order()))),
     ];
     if let Some(peer) = &peer {
         candidates.push(Candidate::new(PEER, |iterations| peer.borrow_mut().run("send", iterations)));

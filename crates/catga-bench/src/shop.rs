@@ -1,8 +1,7 @@
 //! What is measured: a small command, an event, their handlers, and behaviors that do nothing.
 
 use catga::{
-    App, Behavior, Behaviors, Builder, Call, Context, Event, Handler, Message, Request, Resources, Result,
-    State,
+    App, Behavior, Behaviors, Builder, Call, Context, Event, Handler, Message, Request, Resources, Result, State,
 };
 use std::sync::{
     Arc,
@@ -65,7 +64,6 @@ impl Repo {
 /// # Errors
 ///
 /// None.
-#[inline(never)]
 pub async fn place(order: Place, State(repo): State<Repo>, context: Context) -> Result<u64> {
     Ok(repo.take(&order, context.attempt))
 }
@@ -75,7 +73,6 @@ pub async fn place(order: Place, State(repo): State<Repo>, context: Context) -> 
 /// # Errors
 ///
 /// None.
-#[inline(never)]
 pub async fn place_plainly(PlacePlainly(order): PlacePlainly, State(repo): State<Repo>) -> Result<u64> {
     Ok(repo.take(&order, 1))
 }
@@ -181,4 +178,3 @@ impl Default for Given {
         Self::new()
     }
 }
-

@@ -13,7 +13,7 @@
 
 use axum::{
     Json, Router,
-    extract::{FromRef, Path, State},
+    extract::{FromRef, Path, State, rejection::PathRejection},
     http::StatusCode,
     routing::{get, post},
 };
@@ -146,13 +146,14 @@ struct Order {
 }
 
 /// A query needs no message: it reads what was committed.
-async fn order(State(store): State<Sqlite>, Path(id): Path<i64>) -> Result<Json<Order>, Problem> {
+async fn order(State(store): State<Sqlite>, id: Result<Path<i64>, PathRejection>) -> Result<Json<Order>, Problem> {
+    let Path(id) = id.map_err(|wrong| Problem::new(wrong.status()).detail(wrong.body_text()))?;
     let sql = "SELECT sku, qty, (SELECT count(*) FROM mails WHERE order_id = id) FROM orders WHERE id = ?1";
     let found = store.read(|db| {
-        let mut rows = db.prepare_cached(sql)?;
-        let mut rows =
-            rows.query_map([id], |row| Ok(Order { id, sku: row.get(0)?, qty: row.get(1)?, mails: row.get(2)? }))?;
-        rows.next().transpose()
+        let mut orders = db.prepare_cached(sql)?;
+        let mut orders = orders.query([id])?;
+        let Some(row) = orders.next()? else { return Ok(None) };
+        Ok(Some(Order { id, sku: row.get(0)?, qty: row.get(1)?, mails: row.get(2)? }))
     })?;
     found.map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND).detail(format!("there is no order {id}")))
 }

@@ -1,4 +1,4 @@
-//! Serves the shop on `127.0.0.1:3000` until Ctrl-C or SIGTERM. Its rows lie in the file that `CATGA_STORE` names.
+//! Serves the shop on the address it is given, else `127.0.0.1:3000`, until Ctrl-C or SIGTERM. Its rows lie in the file that `CATGA_STORE` names.
 //!
 //! ```console
 //! $ cargo run -p catga-axum-shop
@@ -21,7 +21,8 @@ const NOTICE: Duration = Duration::from_secs(2);
 #[tokio::main]
 async fn main() -> catga::Result<()> {
     let shop = Shop::build(Sqlite::from_env().await?).await?;
-    let listener = TcpListener::bind("127.0.0.1:3000").await?;
+    let address = std::env::args().nth(1);
+    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:3000")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let ready = Readiness::default();
     let stop = ready.close_at(shutdown_signal(), NOTICE);

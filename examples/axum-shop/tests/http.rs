@@ -1,14 +1,21 @@
 //! Drives the shop over real HTTP, on a free port of the loopback interface.
 #![allow(clippy::unwrap_used)]
 
-use catga::{axum::Readiness, sqlite::Sqlite};
+use axum::{Router, routing};
+use catga::{
+    App, Request,
+    axum::{Readiness, command},
+    behavior::Idempotent,
+    sqlite::Sqlite,
+};
 use catga_axum_shop::Shop;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{future::Future, net::SocketAddr, process::Stdio, sync::Arc, time::Duration};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -24,28 +31,25 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
-        let (store, ready) = (Sqlite::temporary().await.unwrap(), Readiness::default());
+        Self::start_on(Sqlite::temporary().await.unwrap()).await
+    }
+
+    async fn start_on(store: Sqlite) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let (shop, gate) = (Shop::build(store.clone()).await.unwrap(), ready.clone());
+        let (shop, ready) = (Shop::build(store.clone()).await.unwrap(), Readiness::default());
+        let gate = ready.clone();
         let served = tokio::spawn(async move { shop.serve(listener, &gate, async { drop(stopped.await) }).await });
         Self { address, store, ready, stop, served }
     }
 
     async fn post(&self, headers: &str, body: &str) -> Answer {
-        self.call("POST", "/orders", &format!("content-type: application/json\r\n{headers}"), body).await
+        post(self.address, headers, body).await
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.call("GET", path, "", "").await
-    }
-
-    async fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut connection = TcpStream::connect(self.address).await.unwrap();
-        connection.write_all(head(method, path, headers, body).as_bytes()).await.unwrap();
-        connection.write_all(body.as_bytes()).await.unwrap();
-        Answer::read(connection).await
+        call(self.address, "GET", path, "", "").await
     }
 
     fn count(&self, table: &str) -> u32 {
@@ -56,6 +60,17 @@ impl Running {
         self.stop.send(()).unwrap();
         soon(self.served).await.unwrap().unwrap();
     }
+}
+
+async fn post(address: SocketAddr, headers: &str, body: &str) -> Answer {
+    call(address, "POST", "/orders", &format!("content-type: application/json\r\n{headers}"), body).await
+}
+
+async fn call(address: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(head(method, path, headers, body).as_bytes()).await.unwrap();
+    connection.write_all(body.as_bytes()).await.unwrap();
+    Answer::read(connection).await
 }
 
 fn head(method: &str, path: &str, headers: &str, body: &str) -> String {
@@ -146,19 +161,14 @@ async fn a_body_that_cannot_be_read_is_a_problem_with_its_place() {
     shop.post("", "").await.problem(400);
 
     let order = r#"{"sku": "A-1", "qty": 2}"#;
-    shop.call("POST", "/orders", "content-type: text/plain\r\n", order).await.problem(415);
-    shop.call("POST", "/orders", "", order).await.problem(415);
-    let large = Answer::read({
-        // Only the head: the server answers without waiting for 3 MiB.
-        let mut connection = TcpStream::connect(shop.address).await.unwrap();
-        let head = "POST /orders HTTP/1.1\r\nhost: shop\r\nconnection: close\r\ncontent-type: application/json\r\n";
-        connection.write_all(format!("{head}content-length: 3145728\r\n\r\n").as_bytes()).await.unwrap();
-        connection
-    });
-    large.await.problem(413);
+    call(shop.address, "POST", "/orders", "content-type: text/plain\r\n", order).await.problem(415);
+    call(shop.address, "POST", "/orders", "", order).await.problem(415);
+    // One byte beyond axum's limit of 2 MiB.
+    shop.post("", &format!("\"{}\"", "x".repeat(2 * 1024 * 1024 - 1))).await.problem(413);
     assert_eq!(shop.count("orders"), 0);
     let placed =
-        shop.call("POST", "/orders", "content-type: Application/vnd.shop+json; charset=utf-8\r\n", order).await;
+        call(shop.address, "POST", "/orders", "content-type: Application/vnd.shop+json; charset=utf-8\r\n", order)
+            .await;
     assert_eq!(placed.status, 200, "{placed:?}");
     shop.end().await;
 }
@@ -169,6 +179,7 @@ async fn what_is_not_there_is_a_problem() {
     shop.get("/nowhere").await.problem(404);
     let order = shop.get("/orders/7").await.problem(404);
     assert_eq!(order["detail"], "there is no order 7");
+    shop.get("/orders/seven").await.problem(400);
     shop.get("/orders").await.problem(405);
     shop.end().await;
 }
@@ -229,7 +240,84 @@ async fn it_drains_at_the_end() {
     assert_eq!((answer.status, answer.json()), (200, json!(1)));
     soon(shop.served).await.unwrap().unwrap();
 
-    // The consumers ended with what they had begun; what they had not begun comes with the next start.
-    let next = Shop::build(shop.store.clone()).await;
-    drop(next);
+    // What the consumers had not begun by then comes with the next start.
+    let again = Running::start_on(shop.store.clone()).await;
+    soon(async {
+        while again.count("mails") < 1 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    again.end().await;
+}
+
+/// Answers when it is let go.
+#[derive(Request, Serialize, Deserialize)]
+#[catga(name = "wait", reply = String)]
+struct Wait(u32);
+
+struct Gate {
+    entered: Semaphore,
+    open: Semaphore,
+}
+
+async fn wait(Wait(number): Wait, gate: catga::State<Arc<Gate>>) -> catga::Result<String> {
+    gate.entered.add_permits(1);
+    gate.open.acquire().await?.forget();
+    match number {
+        0 => Err(catga::Error::retry_after("the password of db1 is wrong", Duration::from_millis(1500))),
+        _ => Ok(format!("waited for {number}")),
+    }
+}
+
+#[tokio::test]
+async fn a_second_caller_with_a_key_is_told_to_come_back() {
+    let store = Sqlite::temporary().await.unwrap();
+    let gate = Arc::new(Gate { entered: Semaphore::new(0), open: Semaphore::new(0) });
+    let app = App::builder("gate").store(store.clone()).state(gate.clone()).with(Idempotent::new(store)).handle(wait);
+    let app = app.build().await.unwrap();
+    let unready = Readiness::default().route(async || Err(catga::Error::permanent("the password of db1 is wrong")));
+    let router =
+        Router::new().route("/orders", routing::post(command::<Wait>)).route("/ready", unready).with_state(app);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+
+    let first = tokio::spawn(async move { post(address, "idempotency-key: a1\r\n", "7").await });
+    soon(gate.entered.acquire()).await.unwrap().forget();
+    let busy = post(address, "idempotency-key: a1\r\n", "7").await;
+    assert_eq!(busy.problem(409)["kind"], "Busy");
+    assert!(busy.head.contains("\r\nretry-after: "), "{busy:?}");
+    gate.open.add_permits(1);
+    let answers = [first.await.unwrap(), post(address, "idempotency-key: a1\r\n", "7").await];
+    for answer in answers {
+        assert_eq!((answer.status, answer.json()), (200, json!("waited for 7")));
+    }
+
+    // What fails in here is not told out there.
+    gate.open.add_permits(1);
+    let later = post(address, "", "0").await;
+    let problem = later.problem(503);
+    assert_eq!((&problem["kind"], &problem["retry_after_ms"]), (&json!("Handler"), &json!(1500)));
+    assert!(problem["instance"].as_str().unwrap().starts_with("urn:uuid:"), "{problem}");
+    assert!(later.head.contains("\r\nretry-after: 2"), "{later:?}");
+    let unready = call(address, "GET", "/ready", "", "").await;
+    unready.problem(503);
+    assert!(!later.body.contains("password") && !unready.body.contains("password"));
+    server.abort();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_process_ends_well_at_sigterm() {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_catga-axum-shop"));
+    command.arg("127.0.0.1:0").env_remove("CATGA_STORE").stdout(Stdio::piped()).kill_on_drop(true);
+    let mut shop = command.spawn().unwrap();
+    let mut line = String::new();
+    soon(BufReader::new(shop.stdout.take().unwrap()).read_line(&mut line)).await.unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
+    assert_eq!(post(address, "", r#"{"sku": "A-1", "qty": 2}"#).await.status, 200);
+    let kill = format!("kill -TERM {}", shop.id().unwrap());
+    assert!(tokio::process::Command::new("sh").args(["-c", &kill]).status().await.unwrap().success());
+    assert!(soon(shop.wait()).await.unwrap().success());
 }

@@ -1,20 +1,28 @@
 //! The same async functions called directly, without anything in between.
+//!
+//! The compiler may inline them, as it may for whoever writes such a call. The two that end in `apart` forbid it: their
+//! futures pass through memory, and what is written in small pieces and read at once in large ones makes the processor
+//! wait. They show how much of a direct call's speed is due to inlining, which no call behind a pointer has.
 
 use crate::shop::{Given, Place, PlacePlainly, Repo, fresh_context, place, place_plainly};
-use catga::{Result, State};
+use catga::{Context, Result, State};
 
-/// Nothing is cloned: state and attempt are lent. The bound of a static send.
+/// Nothing is cloned: the state is lent. The bound of a static send.
 ///
 /// # Errors
 ///
 /// None.
-#[inline]
 pub async fn by_reference(order: Place, repo: &Repo) -> Result<u64> {
-    lent(order, repo).await
+    Ok(repo.take(&order, 1))
 }
 
+/// The same, never inlined.
+///
+/// # Errors
+///
+/// None.
 #[inline(never)]
-async fn lent(order: Place, repo: &Repo) -> Result<u64> {
+pub async fn by_reference_apart(order: Place, repo: &Repo) -> Result<u64> {
     Ok(repo.take(&order, 1))
 }
 
@@ -23,8 +31,20 @@ async fn lent(order: Place, repo: &Repo) -> Result<u64> {
 /// # Errors
 ///
 /// None.
-#[inline]
 pub async fn direct(order: Place, given: &Given) -> Result<u64> {
+    place(order, State(given.state.0.clone()), given.context.clone()).await
+}
+
+/// The same, never inlined.
+///
+/// # Errors
+///
+/// None.
+pub async fn direct_apart(order: Place, given: &Given) -> Result<u64> {
+    #[inline(never)]
+    async fn place(order: Place, State(repo): State<Repo>, context: Context) -> Result<u64> {
+        Ok(repo.take(&order, context.attempt))
+    }
     place(order, State(given.state.0.clone()), given.context.clone()).await
 }
 
@@ -34,7 +54,6 @@ pub async fn direct(order: Place, given: &Given) -> Result<u64> {
 /// # Errors
 ///
 /// None.
-#[inline]
 pub async fn direct_with_fresh_context(order: Place, given: &Given) -> Result<u64> {
     place(order, State(given.state.0.clone()), fresh_context()).await
 }
@@ -44,7 +63,6 @@ pub async fn direct_with_fresh_context(order: Place, given: &Given) -> Result<u6
 /// # Errors
 ///
 /// None.
-#[inline]
 pub async fn plain(order: Place, given: &Given) -> Result<u64> {
     place_plainly(PlacePlainly(order), State(given.state.0.clone())).await
 }

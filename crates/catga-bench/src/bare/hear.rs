@@ -8,7 +8,6 @@ use catga::Result;
 /// # Errors
 ///
 /// None.
-#[inline]
 pub async fn three(event: Placed, given: &Given) -> Result<()> {
     #[allow(clippy::clone_on_copy)] // An event is `Clone`; that this one is `Copy` must not matter.
     hear(event.clone(), given.state.clone()).await?;

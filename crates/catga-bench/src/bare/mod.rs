@@ -4,6 +4,6 @@ mod call;
 mod hear;
 
 pub use self::{
-    call::{by_reference, direct, direct_with_fresh_context, plain},
+    call::{by_reference, by_reference_apart, direct, direct_apart, direct_with_fresh_context, plain},
     hear::three,
 };

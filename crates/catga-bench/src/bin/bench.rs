@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{harness, print, send};
+use catga_bench::{harness, parts, print, send};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, process::ExitCode, time::Duration};
@@ -23,45 +23,60 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Requests and events within the process
-    Send(Options),
+    Send {
+        #[command(flatten)]
+        options: Options,
+        /// Measure `catga-core` 0.2, too; builds it
+        #[arg(long)]
+        peers: bool,
+        /// Fail where a bound is missed
+        #[arg(long)]
+        gate: bool,
+    },
+    /// What a send is made of
+    Parts {
+        #[command(flatten)]
+        options: Options,
+    },
 }
 
 #[derive(Debug, Args)]
 struct Options {
     /// How often the candidates take turns
-    #[arg(long, default_value_t = 31, value_parser = clap::value_parser!(u16).range(5..))]
+    #[arg(long, default_value_t = 201, value_parser = clap::value_parser!(u16).range(5..))]
     rounds: u16,
     /// How long a turn takes, in milliseconds
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     turn: u16,
     /// Time operations one by one, too: p50, p99, p99.9
     #[arg(long)]
     latency: bool,
-    /// Measure the peers, too; builds them
-    #[arg(long)]
-    peers: bool,
-    /// Fail where a bound is missed
-    #[arg(long)]
-    gate: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
 }
 
-fn main() -> Result<ExitCode> {
-    let What::Send(options) = Cli::parse().what;
-    if options.gate && cfg!(debug_assertions) {
-        return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
+impl Options {
+    fn plan(&self) -> harness::Plan {
+        let turn = Duration::from_millis(self.turn.into());
+        harness::Plan { rounds: self.rounds.into(), turn, latency: self.latency }
     }
-    let turn = Duration::from_millis(options.turn.into());
-    let plan = harness::Plan { rounds: options.rounds.into(), turn, latency: options.latency };
-    let report = send::run(plan, options.peers)?;
+}
+
+fn main() -> Result<ExitCode> {
+    let (report, gate, json) = match Cli::parse().what {
+        What::Send { gate: true, .. } if cfg!(debug_assertions) => {
+            return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
+        }
+        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options.json),
+        What::Parts { options } => (parts::run(options.plan())?, false, options.json),
+    };
     let mut out = std::io::stdout().lock();
-    if options.json {
+    if json {
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
     } else {
         print(&report, &mut out)?;
     }
-    Ok(if options.gate && !report.holds() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if gate && !report.holds() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -1,7 +1,9 @@
+use crate::ready;
 use catga::Result;
 use catga_buf::CountingAlloc;
 use std::{
     fmt,
+    future::Future,
     hint::black_box,
     time::{Duration, Instant},
 };
@@ -40,6 +42,24 @@ impl<'a> Candidate<'a> {
                     black_box(operation());
                 }
                 elapsed = started.elapsed();
+            });
+            Ok(Sample { elapsed, allocations: counted.count, bytes: counted.bytes })
+        })
+    }
+
+    /// An operation that is awaited, as an async function of a user awaits it: its future lives in the caller's. It must
+    /// not wait; see [`ready`].
+    pub fn awaited<F: Future>(name: impl Into<String>, mut operation: impl FnMut() -> F + 'a) -> Self {
+        Self::new(name, move |iterations| {
+            let mut elapsed = Duration::ZERO;
+            let counted = CountingAlloc::count(|| {
+                ready(async {
+                    let started = Instant::now();
+                    for _ in 0..iterations {
+                        black_box(operation().await);
+                    }
+                    elapsed = started.elapsed();
+                });
             });
             Ok(Sample { elapsed, allocations: counted.count, bytes: counted.bytes })
         })

@@ -25,7 +25,8 @@ use std::{fmt, time::Duration};
 /// | `Handler`, `Codec` | 500: a body that cannot be read never came so far |
 ///
 /// Below 500, `detail` is the error's [source](Error::source), so these kinds speak to the client; contexts, which name
-/// handlers, do not. The [`Problems`] of a validation become `errors`, each with `field` and `detail`. From 500 on the text is logged at `error` instead, with the id that `instance` gives the client.
+/// handlers, do not. The [`Problems`] of a validation become `errors`, each with `field` and `detail`. From 500 on the
+/// text is logged instead, with the id that `instance` gives the client.
 ///
 /// ```
 /// use axum::http::StatusCode;
@@ -75,7 +76,11 @@ impl Problem {
         let mut problem = Self::new(status).member("kind", format!("{:?}", error.kind()));
         if status.is_server_error() {
             let id = MessageId::new();
-            tracing::error!(%id, status = status.as_u16(), "a request failed: {error:#}");
+            match error.kind() {
+                // Under load there are many of them.
+                ErrorKind::Busy => tracing::debug!(%id, status = status.as_u16(), "a request was refused: {error:#}"),
+                _ => tracing::error!(%id, status = status.as_u16(), "a request failed: {error:#}"),
+            }
             problem = problem.member("instance", format!("urn:uuid:{id}"));
         } else {
             problem = problem.detail(error.source().to_string());

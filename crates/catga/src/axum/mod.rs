@@ -1,4 +1,8 @@
-//! Commands over HTTP: an extractor, a handler, problem+json, readiness and shutdown for axum 0.8.
+//! Commands over HTTP, with axum 0.8.
+//!
+//! [`command`] is the handler of a command's whole route; [`Command`], [`Problem`] and [`Reply`] are its parts, for
+//! handlers of one's own. [`Readiness`] answers `/ready`, and [`shutdown_signal`] says when to end. `examples/axum-shop`
+//! shows all of it in a service.
 //!
 //! ```
 //! use axum::{Router, routing::post};

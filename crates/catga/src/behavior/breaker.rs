@@ -63,11 +63,11 @@ impl CircuitBreaker {
         Self { rule, shared: Arc::new(Mutex::new(Shared::new(Instant::now()))) }
     }
 
-    /// The share of failed calls that opens it, more than 0 and at most 1, default 0.5. The numbers are said before the
-    /// breaker is cloned.
+    /// The share of failed calls that opens it, 0 to 1, default 0.5; at 0 the next failure does. The numbers are said
+    /// before the breaker is cloned.
     #[must_use]
     pub fn ratio(mut self, ratio: f64) -> Self {
-        self.rule.ratio = ratio;
+        self.rule.ratio = if ratio >= 0.0 { ratio.min(1.0) } else { 0.0 };
         self
     }
 
@@ -85,10 +85,10 @@ impl CircuitBreaker {
         self
     }
 
-    /// How long it stays open, default 5 s.
+    /// How long it stays open, at most a year, default 5 s.
     #[must_use]
     pub fn open_for(mut self, open: Duration) -> Self {
-        self.rule.open = open;
+        self.rule.open = open.min(Duration::from_secs(365 * 86_400));
         self
     }
 

@@ -163,13 +163,8 @@ impl Window {
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule {
-        ratio: 0.5,
-        calls: 4,
-        window: Duration::from_secs(10),
-        open: Duration::from_secs(5),
-        probes: 2,
-    };
+    const RULE: Rule =
+        Rule { ratio: 0.5, calls: 4, window: Duration::from_secs(10), open: Duration::from_secs(5), probes: 2 };
 
     /// Two failures of four calls at `now`.
     fn opened(now: Instant) -> Shared {

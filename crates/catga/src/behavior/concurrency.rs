@@ -78,7 +78,7 @@ impl<M: Message> Behavior<M> for ConcurrencyLimit {
             Err(_) => None,
         };
         let Some(_place) = place else {
-            let text = format!("`{}`: {} calls are being handled, and that is the limit", M::NAME, self.calls);
+            let text = format!("`{}`: {} at a time is the limit, and as many are being handled", M::NAME, self.calls);
             return Err(Error::new(ErrorKind::Busy, text).with_pause(PAUSE));
         };
         next.handle(call, message).await

@@ -51,7 +51,6 @@ use tokio::{sync::Semaphore, time::Instant};
 #[derive(Clone)]
 pub struct RateLimit {
     bucket: Arc<Bucket>,
-    calls: NonZeroU32,
     /// How often one call may begin.
     each: Duration,
     line: Line,
@@ -72,7 +71,7 @@ impl RateLimit {
     pub fn new(calls: u32, per: Duration) -> Self {
         let calls = NonZeroU32::new(calls).unwrap_or(NonZeroU32::MIN);
         let each = (per / calls.get()).max(Duration::from_nanos(1));
-        Self { bucket: Bucket::new(each, calls), calls, each, line: Line::default() }
+        Self { bucket: Bucket::new(each, calls), each, line: Line::default() }
     }
 
     /// How many calls pass at once after a quiet time, default as many as in [`new`](Self::new); 0 counts as 1. Say it
@@ -97,6 +96,8 @@ impl RateLimit {
 
 impl Bucket {
     fn new(each: Duration, burst: NonZeroU32) -> Arc<Self> {
+        // A bucket that takes longer than 146 years to fill is beyond the crate's numbers.
+        let each = each.min(Duration::from_nanos(u64::MAX / 4 / u64::from(burst.get())));
         // `each` is at least a nanosecond; only zero is refused.
         let quota = Quota::with_period(each).unwrap_or_else(|| Quota::per_second(burst)).allow_burst(burst);
         let clock = TokioClock(Instant::now());
@@ -126,7 +127,7 @@ impl<M: Message> Behavior<M> for RateLimit {
         if let Err(pause) = turn
             && (!waits || self.line.wait(self.bucket.turn()).await.is_none())
         {
-            let text = format!("`{}`: {} calls began in their time, and that is the limit", M::NAME, self.calls);
+            let text = format!("`{}` may begin once each {:?}, and others came first", M::NAME, self.each);
             return Err(Error::new(ErrorKind::Busy, text).with_pause(pause));
         }
         next.handle(call, message).await

@@ -68,7 +68,9 @@ impl Retry {
         let Backoff { attempts, first, factor, most, jitter } = backoff;
         let bounded = |number: f64, least: f64, most: f64| if number >= least { number.min(most) } else { least };
         let (factor, jitter) = (bounded(factor, 1.0, 100.0), bounded(jitter, 0.0, 1.0));
-        Self { backoff: Backoff { attempts: attempts.max(1), first: first.min(DAY), factor, most: most.min(DAY), jitter } }
+        Self {
+            backoff: Backoff { attempts: attempts.max(1), first: first.min(DAY), factor, most: most.min(DAY), jitter },
+        }
     }
 }
 
@@ -122,8 +124,7 @@ impl Retry {
 
 impl<M: Message + Clone> Behavior<M> for Retry {
     async fn around<H: Handler<M>>(&self, call: &mut Call<'_>, message: M, next: &H) -> Result<M::Reply> {
-        let mut course =
-            Course { held: holds_unit(call), tries: 1, conflicts: 0, failures: 0, asleep: Duration::ZERO };
+        let mut course = Course { held: holds_unit(call), tries: 1, conflicts: 0, failures: 0, asleep: Duration::ZERO };
         while course.tries < self.backoff.attempts {
             let error = match next.handle(call, message.clone()).await {
                 Ok(reply) => return Ok(reply),

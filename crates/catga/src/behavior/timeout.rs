@@ -4,7 +4,7 @@ use std::time::Duration;
 /// Ends a call that takes longer than this with [`ErrorKind::Timeout`].
 ///
 /// What the handler wrote with its `Tx` is undone; what it did elsewhere may have happened. Waiting for the turn to
-/// write counts. A handler that blocks its thread instead of waiting cannot be ended.
+/// write counts, the commit afterwards does not. A handler that blocks its thread instead of waiting cannot be ended.
 ///
 /// Inside a [`Retry`](super::Retry) each try has this time; around it all tries share it. A consumer that writes holds
 /// the store's writer while it runs: keep its time short.

@@ -49,21 +49,20 @@ fn ready<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Runs one candidate so often; answers nanoseconds, allocations, bytes.
-fn run(mediator: &Mediator, three: &Pipeline<Place>, name: &str, iterations: u64) -> anyhow::Result<String> {
-    let send = || ready(mediator.send(black_box(Place([7; 6]))));
-    let send_through = || ready(mediator.send_with(black_box(Place([7; 6])), three));
-    anyhow::ensure!(matches!(name, "send" | "three"), "no candidate is named `{name}`");
-    let started = Instant::now();
+/// What so many operations took: nanoseconds, allocations, bytes.
+type Taken = (u128, u64, u64);
+
+fn run(mediator: &Mediator, three: &Pipeline<Place>, name: &str, iterations: u64) -> anyhow::Result<Taken> {
     let mut failed = false;
-    let allocations = CountingAlloc::count(|| match name {
-        "send" => (0..iterations).for_each(|_| failed |= black_box(send()).is_err()),
-        _ => (0..iterations).for_each(|_| failed |= black_box(send_through()).is_err()),
+    let mut keep = |answer: CatgaResult<u64>| failed |= black_box(answer).is_err();
+    let started = Instant::now();
+    let counted = CountingAlloc::count(|| match name {
+        "send" => (0..iterations).for_each(|_| keep(ready(mediator.send(black_box(Place([7; 6])))))),
+        _ => (0..iterations).for_each(|_| keep(ready(mediator.send_with(black_box(Place([7; 6])), three)))),
     });
     let ns = started.elapsed().as_nanos();
     anyhow::ensure!(!failed, "the mediator answered an error");
-    let (count, bytes) = (allocations.count, allocations.bytes);
-    Ok(format!(r#"{{"name":"{name}","iterations":{iterations},"ns":{ns},"allocations":{count},"bytes":{bytes}}}"#))
+    Ok((ns, counted.count, counted.bytes))
 }
 
 fn main() -> anyhow::Result<()> {
@@ -76,23 +75,26 @@ fn main() -> anyhow::Result<()> {
     if std::env::args().any(|argument| argument == "--serve") {
         for line in std::io::stdin().lock().lines() {
             let line = line?;
-            let (name, iterations) = line.split_once(' ').unwrap_or((&line, "1"));
-            writeln!(out, "{}", run(&mediator, &three, name, iterations.parse()?)?)?;
+            let asked = line.split_once(' ').filter(|(name, _)| matches!(*name, "send" | "three"));
+            let (name, iterations) =
+                asked.ok_or_else(|| anyhow::anyhow!("`{line}` is no `send n` and no `three n`"))?;
+            let (ns, allocations, bytes) = run(&mediator, &three, name, iterations.parse()?)?;
+            writeln!(out, r#"{{"ns":{ns},"allocations":{allocations},"bytes":{bytes}}}"#)?;
             out.flush()?;
         }
         return Ok(());
     }
     for name in ["send", "three"] {
+        const OPERATIONS: u64 = 200_000;
         run(&mediator, &three, name, 1_000)?;
-        let (mut figures, iterations) = (Vec::new(), 200_000);
-        for _ in 0..9 {
-            let started = Instant::now();
-            let line = run(&mediator, &three, name, iterations)?;
-            figures.push((started.elapsed().as_nanos() as f64 / iterations as f64, line));
-        }
-        figures.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let (ns, line) = &figures[figures.len() / 2];
-        writeln!(out, r#"{{"name":"{name}","ns_per_op":{ns:.1},"sample":{line}}}"#)?;
+        let mut rounds = (0..9).map(|_| run(&mediator, &three, name, OPERATIONS)).collect::<Result<Vec<_>, _>>()?;
+        rounds.sort_unstable();
+        let (ns, allocations, bytes) = rounds[rounds.len() / 2];
+        let [ns, allocations, bytes] = [ns as f64, allocations as f64, bytes as f64].map(|sum| sum / OPERATIONS as f64);
+        writeln!(
+            out,
+            r#"{{"name":"{name}","ns_per_op":{ns:.1},"allocations_per_op":{allocations},"bytes_per_op":{bytes}}}"#
+        )?;
     }
     Ok(())
 }
