@@ -28,9 +28,9 @@ const KEYS: [&str; 16] = [
 /// No demo here may take longer.
 const MOST: Duration = Duration::from_secs(180);
 
-/// The command of a demo.
+/// The command of a demo, as the README has it.
 pub(crate) fn line(options: &str) -> Line {
-    Line::cargo(&format!("run --release --quiet -p catga-cli -- demo {options} --json"))
+    Line::cargo(&format!("run --release --quiet -- demo --json {options}"))
 }
 
 /// A demo without a defect: ends in time, with every effect exactly where it belongs.
@@ -42,8 +42,9 @@ pub(crate) fn whole(runner: &mut Runner, orders: u64, kills: u64) -> Result<()> 
     let took = begun.elapsed();
     ensure!(output.code == Some(0), "`{line}` ended with {:?}", output.code);
     let report = Report::read(&output.stdout)?;
-    report.is_whole(orders, kills)?;
     println!("  {}", report.0);
+    report.is_whole(orders, kills)?;
+    runner.note = report.note();
     ensure!(took <= MOST, "`{line}` took {}", crate::steps::humane(took));
     Ok(())
 }
@@ -57,13 +58,15 @@ pub(crate) fn sabotaged(runner: &mut Runner, defect: &str) -> Result<()> {
     println!("  {}", report.0);
     let (lost, doubled) = (report.number("lost")?, report.number("doubled")?);
     ensure!(lost + doubled > 0, "`{line}` lost and doubled nothing: the checker is blind for it");
+    runner.note = report.note();
+    report.is("crashes", 0)?;
     ensure!(output.code == Some(1), "`{line}` ended with {:?}; it must exit with 1", output.code);
     Ok(())
 }
 
 /// Builds the program first, so that no demo's time has the compiler's in it.
 pub(crate) fn build(runner: &mut Runner) -> Result<()> {
-    runner.run(&Line::cargo("build --release --quiet -p catga-cli"))
+    runner.run(&Line::cargo("build --release --quiet --bin catga"))
 }
 
 /// What the demo says at its end.
@@ -89,6 +92,12 @@ impl Report {
         Ok(())
     }
 
+    /// The run in a few words.
+    pub(crate) fn note(&self) -> String {
+        let keys = ["orders", "kills", "lost", "doubled", "redelivered", "p50_us", "p99_us"];
+        keys.map(|key| format!("{key} {}", self.0[key])).join(", ")
+    }
+
     /// Every effect is there once, and the kills hit work that had started.
     pub(crate) fn is_whole(&self, orders: u64, kills: u64) -> Result<()> {
         self.is("lost", 0)?;
@@ -100,10 +109,17 @@ impl Report {
         for key in ["events", "effects_expected", "effects_found", "p50_us", "p99_us", "rss_start", "rss_end"] {
             ensure!(self.number(key)? > 0, "`{key}` is 0");
         }
-        ensure!(self.0["orders_per_second"].as_f64().is_some_and(|rate| rate > 0.0), "`orders_per_second` is not above 0");
+        ensure!(
+            self.0["orders_per_second"].as_f64().is_some_and(|rate| rate > 0.0),
+            "`orders_per_second` is not above 0"
+        );
         let Some(per_kill) = self.0["per_kill"].as_array() else { bail!("`per_kill` is no list") };
         ensure!(per_kill.len() as u64 == kills, "`per_kill` has {} entries for {kills} kills", per_kill.len());
-        ensure!(per_kill.iter().all(|hit| hit.as_u64() > Some(0)), "a kill hit no started work: {}", self.0["per_kill"]);
+        ensure!(
+            per_kill.iter().all(|hit| hit.as_u64() > Some(0)),
+            "a kill hit no started work: {}",
+            self.0["per_kill"]
+        );
         ensure!(kills == 0 || self.number("redelivered")? > 0, "nothing was redelivered");
         Ok(())
     }

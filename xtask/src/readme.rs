@@ -40,7 +40,9 @@ pub(crate) fn fill() -> Result<()> {
 }
 
 fn filled(readme: &str) -> Result<String> {
-    PROGRAMS.iter().try_fold(readme.to_owned(), |readme, (path, _)| with_program(&readme, path, &workspace::read(path)?))
+    PROGRAMS
+        .iter()
+        .try_fold(readme.to_owned(), |readme, (path, _)| with_program(&readme, path, &workspace::read(path)?))
 }
 
 /// The README with `program` in the block behind the marker of `path`.

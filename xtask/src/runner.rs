@@ -99,11 +99,13 @@ pub(crate) struct Runner {
     limit: Duration,
     /// Of the tests that ran in the current step.
     pub(crate) counts: Counts,
+    /// What the current step found out, for its row in the table.
+    pub(crate) note: String,
 }
 
 /// The time is up: not the failure of one step.
 #[derive(Debug)]
-pub(crate) struct TimeIsUp(Duration);
+pub(crate) struct TimeIsUp(pub(crate) Duration);
 
 impl fmt::Display for TimeIsUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,7 +118,7 @@ impl std::error::Error for TimeIsUp {}
 impl Runner {
     /// Ends what runs `limit` from now.
     pub(crate) fn new(limit: Duration) -> Self {
-        Self { ends: Instant::now() + limit, limit, counts: Counts::default() }
+        Self { ends: Instant::now() + limit, limit, counts: Counts::default(), note: String::new() }
     }
 
     /// Runs a command, shows what it prints, and fails unless it exits with 0.

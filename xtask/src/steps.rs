@@ -57,9 +57,7 @@ const STEPS: &[Step] = &[
     step("demo-no-mark", "the checker catches missing marks", |r| demo::sabotaged(r, "no-mark")),
     long("demo-long", "10,000 orders, 20 kills, within 3 minutes", |r| demo::whole(r, 10_000, 20)),
     long("demo-ack-first", "the checker catches early settlement", |r| demo::sabotaged(r, "ack-first")),
-    long("demo-outbox-outside", "the checker catches events of failed calls", |r| {
-        demo::sabotaged(r, "outbox-outside")
-    }),
+    long("demo-outbox-outside", "the checker catches events of failed calls", |r| demo::sabotaged(r, "outbox-outside")),
     long("demo-no-savepoint", "the checker catches writes of failed calls", |r| demo::sabotaged(r, "no-savepoint")),
     long("demo-input", "orders from a file, broken and repeated ones among them", orders::run),
 ];
@@ -90,6 +88,7 @@ struct Done {
     took: Duration,
     counts: Counts,
     failure: Option<anyhow::Error>,
+    note: String,
 }
 
 /// Runs the steps; answers whether all passed.
@@ -120,7 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             ),
         }
         let stop = failure.as_ref().is_some_and(|error| error.is::<TimeIsUp>() || !options.keep_going);
-        done.push(Done { step, took, counts: runner.counts, failure });
+        done.push(Done { step, took, counts: runner.counts, failure, note: std::mem::take(&mut runner.note) });
         if stop {
             break;
         }
@@ -142,11 +141,16 @@ fn chosen(options: &Options) -> Result<Vec<&'static Step>> {
 fn report(done: &[Done], chosen: usize, took: Duration) -> bool {
     println!("\n{:<20} {:>9} {:>7}  result", "step", "time", "tests");
     let (mut passed, mut failed, mut ignored) = (0, 0, 0);
-    for Done { step, took, counts, failure } in done {
+    for Done { step, took, counts, failure, note } in done {
         let result = if failure.is_some() { "FAILED" } else { "passed" };
         let tests = counts.passed + counts.not_passed();
         let tests = if tests == 0 { "-".into() } else { tests.to_string() };
-        println!("{:<20} {:>9} {tests:>7}  {result}", step.name, humane(*took));
+        println!(
+            "{:<20} {:>9} {tests:>7}  {result}{}{note}",
+            step.name,
+            humane(*took),
+            if note.is_empty() { "" } else { ": " }
+        );
         passed += counts.passed;
         ignored += counts.ignored;
         // A step that failed counts at least once, also where no test of it did.
@@ -187,7 +191,7 @@ mod tests {
 
     fn done(passed: u64, ignored: u64, failure: Option<anyhow::Error>) -> Done {
         let counts = Counts { passed, ignored, failed: 0 };
-        Done { step: &STEPS[0], took: Duration::from_secs(1), counts, failure }
+        Done { step: &STEPS[0], took: Duration::from_secs(1), counts, failure, note: String::new() }
     }
 
     #[test]

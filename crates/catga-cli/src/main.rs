@@ -11,7 +11,7 @@
 //! | `demo::generate`, `demo::input`, `demo::feed` | where orders come from |
 //! | `demo::journal`, `demo::deliveries`, `demo::kills` | what the parent knows: answers, deliveries, kills |
 //! | `demo::effects`, `demo::check` | what must follow from the answers, and what the store has of it |
-//! | `demo::progress`, `demo::report` | what a person or a machine reads |
+//! | `demo::progress`, `demo::summary`, `demo::report` | what a person or a machine reads |
 #![forbid(unsafe_code)]
 
 mod demo;

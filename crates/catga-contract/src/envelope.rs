@@ -1,4 +1,6 @@
 //! The frame: one message as bytes, as `docs/frame.md` specifies it.
+//!
+//! Long because writer, reader and the vectors that hold them to the specification stand side by side.
 
 use crate::{Error, ErrorKind, Key, MessageId, Result, Str};
 use bytes::{Buf, Bytes};

@@ -14,7 +14,7 @@ use std::{
 /// Take it as a parameter: the handler waits there for its turn to write. What is written through it and what is
 /// [published](Self::publish) commits when the handler answers `Ok`, together with the mark that the message was
 /// handled; when it answers `Err`, panics, or is dropped, nothing of the call stays. A reply that is a refusal
-/// ([`Message::keep`]) undoes the writes, too.
+/// ([`Message::keep`](crate::Message::keep)) undoes the writes, too.
 ///
 /// It must not outlive the handler: moved into a task or kept, the delivery fails and nothing commits.
 ///

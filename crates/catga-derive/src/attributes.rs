@@ -1,4 +1,6 @@
 //! `#[catga(...)]` as a struct, with every error found on the way reported at once.
+//!
+//! Long because the attributes are read and judged in one place, tests included.
 
 use crate::expand::moved;
 use proc_macro2::{Span, TokenStream, TokenTree};

@@ -1,5 +1,7 @@
 //! The emitted code. It names everything by its whole path, because it lands in a module that may call anything
 //! `Result`, `Option`, `Send` or `bool`, and in an enum that may have a variant `Reply`.
+//!
+//! Long because what is emitted and the tests of its exact tokens belong together.
 
 use crate::attributes::{Attributes, Key, Kind};
 use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};

@@ -71,6 +71,10 @@ impl Inner {
             AuthAction::AlterTable { table_name, .. } if is_ours(table_name) => format!("ALTER TABLE {table_name}"),
             AuthAction::CreateTrigger { table_name, .. } if is_ours(table_name) => format!("a trigger on {table_name}"),
             AuthAction::CreateIndex { table_name, .. } if is_ours(table_name) => format!("an index on {table_name}"),
+            AuthAction::DropTrigger { table_name, .. } if is_ours(table_name) => {
+                format!("DROP TRIGGER on {table_name}")
+            }
+            AuthAction::DropIndex { table_name, .. } if is_ours(table_name) => format!("DROP INDEX on {table_name}"),
             AuthAction::CreateTable { table_name } if is_ours(table_name) => format!("CREATE TABLE {table_name}"),
             _ => return Authorization::Allow,
         };

@@ -1,5 +1,7 @@
 //! The one connection that writes, the thread that begins and commits, and the turns in between.
 //!
+//! Long because connection, thread and turns are one state machine, and its invariants hold for all of it.
+//!
 //! Invariants: the connection is at home (`State::home`), with the thread, or in exactly one [`Turn`]. While a
 //! transaction is open (`State::group`) each turn in it has a savepoint. A turn ends by [`Shared::end`], also when it
 //! is dropped. What a transaction makes true in memory ([`Effect`]) is applied after its commit, in the order of its

@@ -49,6 +49,21 @@ async fn what_fails_too_often_is_buried_with_its_reason_and_leaves_no_effect() {
 }
 
 #[tokio::test]
+async fn a_buried_message_that_is_handed_over_again_is_not_handled_again() {
+    let store = temporary().await;
+    let app = shop(&store, Script::new(|_, _, _| Err(Error::permanent("never")))).build().await.unwrap();
+    let id = catga::MessageId::new();
+    let payload = bytes::Bytes::from_static(br#"{"id":9}"#);
+    let frame = catga::Envelope::new(id, "orders.placed".into(), "json".into(), payload).encode().unwrap();
+    let parcel = Parcel::new("catga.orders.placed".into(), id, frame.into());
+    for _ in 0..2 {
+        store.publish(std::slice::from_ref(&parcel), &mut Vec::new()).await.unwrap();
+        app.run_until_idle().await.unwrap();
+    }
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 1);
+}
+
+#[tokio::test]
 async fn a_permanent_error_is_buried_at_the_first_try() {
     let store = temporary().await;
     let app = shop(&store, Script::new(|_, _, _| Err(Error::permanent("never")))).build().await.unwrap();
@@ -175,16 +190,17 @@ async fn a_consumer_whose_tx_leaves_fails_alone() {
     for id in 1..=3 {
         app.send(Place(id)).await.unwrap().unwrap();
     }
-    // Somebody drops what was kept, a little later each time.
-    let sweeper = std::thread::spawn(|| {
-        for _ in 0..2 {
-            while KEPT.lock().unwrap().pop().is_none() {
-                std::thread::yield_now();
-            }
+    // Somebody drops what was kept, on this same thread: never between a handler's end and the look at its `Tx`.
+    let sweep = async {
+        loop {
+            KEPT.lock().unwrap().clear();
+            tokio::task::yield_now().await;
         }
-    });
-    app.run_until_idle().await.unwrap();
-    sweeper.join().unwrap();
+    };
+    tokio::select! {
+        ended = app.run_until_idle() => ended.unwrap(),
+        () = sweep => unreachable!(),
+    }
     assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), [1, 3]);
     assert!(text(&store, "SELECT reason FROM catga_letter").contains("its transaction left it"));
 }

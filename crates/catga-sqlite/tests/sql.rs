@@ -53,6 +53,9 @@ async fn transaction_control_and_escapes_are_refused_with_a_clear_error() {
         ("UPDATE Catga_Outbox SET subject = ''", "UPDATE catga_outbox"),
         ("INSERT INTO catga_letter DEFAULT VALUES", "INSERT INTO catga_letter"),
         ("DROP TABLE catga_queue", "catga_queue"),
+        ("DROP INDEX catga_queue_by_consumer", "catga_queue"),
+        ("CREATE INDEX mine ON catga_queue (seq)", "an index on catga_queue"),
+        ("CREATE TRIGGER mine AFTER INSERT ON catga_queue BEGIN DELETE FROM orders; END", "a trigger on catga_queue"),
     ];
     // Twice, so that nothing of the first round lies prepared in the cache for the second.
     for (sql, named) in refused.iter().chain(&refused) {
@@ -147,7 +150,8 @@ async fn a_full_disk_inside_a_batch_acknowledges_nothing_and_loses_nothing() {
                 assert_eq!(mails, marks, "a mark and its effect are one");
                 let waiting = count(&store, "SELECT count(*) FROM catga_queue");
                 let unsent = count(&store, "SELECT count(*) FROM catga_outbox");
-                assert!(unsent > 0 || waiting + marks == 40, "{waiting} wait and {marks} are handled");
+                // More than 40 where the relay could not note that it had handed them over, and did so again.
+                assert!(unsent > 0 || waiting + marks >= 40, "{waiting} wait and {marks} are handled");
                 assert_eq!(count(&store, "SELECT count(*) FROM mails WHERE order_id IN (-1, 30)"), 0);
             }
         })

@@ -3,6 +3,8 @@
 //! One transaction holds a batch. Each delivery has an outer savepoint with its mark, its settlement and, inside, the
 //! handler's own savepoint; so one failure undoes one delivery. A failure of the store itself undoes the batch, and
 //! every delivery of it is handled again.
+//!
+//! Long because the steps of a delivery are one protocol, which is read from top to bottom.
 
 use crate::{
     app::Core,
@@ -343,6 +345,12 @@ impl<S: UnitOfWork> Worker<S> {
                     at: SystemTime::now(),
                 };
                 self.store.bury(tx, &letter).await?;
+                // A buried message is done with, also where it was handed over twice: whoever replays it takes the
+                // mark away.
+                if let Ok(envelope) = &delivery.message {
+                    let id = envelope.id.to_bytes();
+                    self.store.enter(tx, InboxKey { consumer: &self.work.consumer.name, key: &id }).await?;
+                }
                 self.settle(tx, delivery, Settle::Bury, answers).await?;
                 Ok(Verdict::Buried(error))
             }

@@ -37,7 +37,6 @@ use catga::Builder;
 
 /// Adds the order system to an application: its command, its consumers `billing`, `stock` and `mail`, and the mishaps
 /// that shall befall them ([`Mishaps::never`] outside of tests).
-#[must_use]
 pub fn wire(builder: Builder, mishaps: Mishaps) -> Builder {
     builder
         .state(mishaps)

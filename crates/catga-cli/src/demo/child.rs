@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 use tracing::{
@@ -65,7 +66,8 @@ async fn serve(args: &WorkerArgs, out: &Out) -> Result<()> {
         let told = move |parcel: &Parcel| out.tell(&Report::Twice { id: parcel.id.to_string() });
         Twice::new(store.clone(), mix(args.seed), told)
     };
-    let backoff = Backoff { attempts: 8, ..Backoff::default() };
+    // Mishaps pass at once, so waiting long before the next try would only blur the figures.
+    let backoff = Backoff { attempts: 8, first: Duration::from_millis(5), ..Backoff::default() };
     let builder = App::builder(APP).store(store).transport(transport).backoff(backoff);
     let mut builder = wire(builder, mishaps(args.seed));
     if let Some(sabotage) = args.sabotage {

@@ -1,9 +1,10 @@
 //! The parent's loop. It issues orders, keeps the journal, kills the worker and starts the next. It is never killed
 //! itself, and it believes nothing but answers.
 
+mod deaths;
+
 use super::{
     WorkerArgs,
-    check::uncommitted,
     deliveries::{Deliveries, Key},
     feed::{Feed, Next},
     input::Line,
@@ -11,7 +12,6 @@ use super::{
     kills::Kills,
     progress::Progress,
     protocol::{Answer, Report, Step},
-    report::grouped,
     worker_link::Worker,
 };
 use anyhow::{Context as _, Result};
@@ -23,10 +23,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many orders are open at a time.
-const OPEN: usize = 64;
-/// How many orders are open while more are issued, or fewer, for the sake of a kill.
+/// How many orders are open at a time. More would place them no faster: commits would only become larger, and commands
+/// would outrun the consumers.
+const OPEN: usize = 16;
+/// How many orders are open while a kill is overdue: deliveries that were started before come first after a kill, and
+/// a slow feed lets the consumers get to new ones.
 const OPEN_FOR_A_KILL: usize = 1;
+/// A kill is overdue so many orders after it fell due.
+const LATE: u64 = 64;
 /// How long nothing may happen.
 const STUCK: Duration = Duration::from_secs(30);
 /// How often a worker may end by itself.
@@ -218,11 +222,7 @@ impl<'a> Director<'a> {
 
     /// How many orders may be open now.
     fn window(&self) -> usize {
-        let overdue = match self.feed {
-            Feed::Generated { .. } => self.journal.counts().ok >= self.plan.orders && self.kills.missing() > 0,
-            Feed::Input(_) => self.is_kill_due(),
-        };
-        if overdue { OPEN_FOR_A_KILL } else { OPEN }
+        if self.is_kill_due(LATE) { OPEN_FOR_A_KILL } else { OPEN }
     }
 
     /// Whether more orders may be issued: where a kill is missing at the end, twice as many as were asked for.
@@ -352,150 +352,28 @@ impl<'a> Director<'a> {
         Ok(())
     }
 
-    fn is_kill_due(&self) -> bool {
+    /// Whether a kill should have fallen so many orders ago.
+    fn is_kill_due(&self, ago: u64) -> bool {
         let Totals { rejected, repeated, .. } = self.totals;
         let done = self.journal.counts().ok;
         let due = match &self.feed {
-            Feed::Generated { .. } => self.kills.due(done, Some(self.plan.orders)),
-            Feed::Input(_) => self.kills.due(done + rejected + repeated, self.feed.lines()),
+            Feed::Generated { .. } => self.kills.due(done, ago, Some(self.plan.orders)),
+            Feed::Input(_) => self.kills.due(done + rejected + repeated, ago, self.feed.lines()),
         };
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let by_time = self.plan.time.zip(self.began);
-        due || by_time.is_some_and(|(time, began)| self.kills.due(millis(began.elapsed()), Some(millis(time))))
+        due || by_time.is_some_and(|(time, began)| self.kills.due(millis(began.elapsed()), ago, Some(millis(time))))
     }
 
     /// A delivery was started for the first time: whether to kill now. One that was killed before is no reason to
     /// kill again, because a message whose process dies each time is buried, as it should be.
     fn strikes(&mut self) -> bool {
         let last_chance = self.asked_for_idle || self.window() == OPEN_FOR_A_KILL;
-        self.is_kill_due() && self.deliveries.any_running() && (self.kills.strikes() || last_chance)
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        self.worker.kill().context("killing the worker")?;
-        self.drain()?;
-        self.worker.wait().context("waiting for the killed worker")?;
-        let running = self.deliveries.take_running();
-        let path = &self.plan.worker.store;
-        let store = self.runtime.block_on(catga::sqlite::Sqlite::open_tool(path)).map_err(plain)?;
-        let hit = store.read(|db| uncommitted(db, &running)).map_err(plain)?;
-        drop(store);
-        let counts = self.kills.hit(hit, self.plan.orders);
-        let lost_answers = self.lose_answers();
-        self.restart()?;
-        self.resuming = Some(Instant::now());
-        let orders = grouped(self.journal.counts().ok);
-        self.progress.note(&if counts {
-            format!(
-                "kill {} of {} after {orders} orders: {hit} deliveries were started and uncommitted, {lost_answers} \
-                 orders unanswered",
-                self.kills.per_kill().len(),
-                self.kills.wanted()
-            )
-        } else {
-            format!("a kill after {orders} orders found all started deliveries committed: it does not count")
-        });
-        Ok(())
-    }
-
-    /// Takes everything in that the dead worker had said.
-    fn drain(&mut self) -> Result<()> {
-        loop {
-            match self.events.recv()? {
-                Event::WorkerEnded => return Ok(()),
-                event => drop(self.take(event)?),
-            }
-        }
-    }
-
-    /// The end of every open attempt is unknown: each is sent again. Answers how many.
-    fn lose_answers(&mut self) -> usize {
-        let mut lost: Vec<_> = self.open.drain().collect();
-        lost.sort_unstable_by_key(|(attempt, _)| *attempt);
-        for (_, (ticket, order)) in lost.iter().rev() {
-            self.journal.unknown(*ticket);
-            self.again.push_front((*ticket, order.clone()));
-        }
-        lost.len()
-    }
-
-    fn restart(&mut self) -> Result<()> {
-        let mut args = self.plan.worker.clone();
-        // The next worker's mishaps are others: with the same ones it might fail the same way for ever.
-        args.seed = args.seed.wrapping_add(self.workers);
-        self.worker = Worker::spawn(&args, self.sender.clone()).context("starting the next worker")?;
-        self.workers += 1;
-        (self.ready, self.asked_for_idle, self.idle) = (false, false, false);
-        self.moved = Instant::now();
-        Ok(())
-    }
-
-    /// The worker ended by itself. Answers whether another one was started.
-    fn crashed(&mut self) -> Result<bool> {
-        let status = self.worker.wait().context("waiting for the worker")?;
-        self.totals.crashes += 1;
-        self.progress.warn(&format!("the worker ended by itself: {status}. The last it said:"));
-        for line in self.worker.last_errors() {
-            self.progress.warn(&format!("  {line}"));
-        }
-        self.deliveries.take_running();
-        self.lose_answers();
-        if self.totals.crashes > CRASHES {
-            self.totals.problems.push(format!("the worker ended by itself {} times", self.totals.crashes));
-            return Ok(false);
-        }
-        self.restart()?;
-        Ok(true)
+        self.is_kill_due(0) && self.deliveries.any_running() && (self.kills.strikes() || last_chance)
     }
 
     fn is_stuck(&self) -> bool {
         self.moved.elapsed() >= STUCK
-    }
-
-    /// Nothing moves any more: what there is will be checked.
-    fn give_up(&mut self) -> Result<()> {
-        let (open, seconds) = (self.open.len() + self.again.len(), STUCK.as_secs());
-        let what = match (self.ready, open) {
-            (false, _) => "the worker did not get ready".to_owned(),
-            (true, 0) => "outbox and queues did not get empty".to_owned(),
-            (true, open) => format!("{open} orders had no answer"),
-        };
-        self.totals.problems.push(format!("stuck: nothing moved for {seconds} s; {what}"));
-        self.totals.time = self.began.map(|began| began.elapsed()).unwrap_or_default();
-        self.worker.kill().context("killing the worker that is stuck")?;
-        self.drain()?;
-        self.worker.wait().context("waiting for the worker that was stuck")?;
-        for line in self.worker.last_errors() {
-            self.progress.warn(&format!("  {line}"));
-        }
-        self.lose_answers();
-        Ok(())
-    }
-
-    /// Lets the last worker end in good order.
-    fn end_worker(&mut self) -> Result<()> {
-        self.worker.close();
-        let deadline = Instant::now() + STUCK;
-        loop {
-            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::WorkerEnded) => break,
-                Ok(event) => drop(self.take(event)?),
-                Err(_) => {
-                    self.totals.problems.push(format!("the worker did not end within {} s", STUCK.as_secs()));
-                    self.worker.kill().context("killing the worker that did not end")?;
-                    self.drain()?;
-                    break;
-                }
-            }
-        }
-        let status = self.worker.wait().context("waiting for the worker")?;
-        if !status.success() {
-            self.totals.problems.push(format!("the worker ended badly: {status}"));
-            for line in self.worker.last_errors() {
-                self.progress.warn(&format!("  {line}"));
-            }
-        }
-        Ok(())
     }
 }
 

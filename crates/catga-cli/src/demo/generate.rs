@@ -96,6 +96,9 @@ mod tests {
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(path, lines.concat()).unwrap();
         }
-        assert!(std::fs::read_to_string(path).unwrap() == lines.concat(), "orders.jsonl is not what the generator makes");
+        assert!(
+            std::fs::read_to_string(path).unwrap() == lines.concat(),
+            "orders.jsonl is not what the generator makes"
+        );
     }
 }

@@ -2,8 +2,15 @@
 //! not stop the others.
 
 use catga_order_system::{Item, PlaceOrder};
-use serde::Deserialize;
-use std::io::{self, BufRead, Read as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{
+    fmt,
+    io::{self, BufRead, Read as _},
+    marker::PhantomData,
+};
 
 /// The longest line, in bytes: enough for any order within the bounds below, however it is escaped.
 const LONGEST_LINE: usize = 4 << 20;
@@ -70,7 +77,7 @@ impl<R: BufRead> Lines<R> {
 struct OrderLine {
     id: String,
     customer: String,
-    items: Vec<ItemLine>,
+    items: Vec<Object<ItemLine>>,
 }
 
 #[derive(Deserialize)]
@@ -81,16 +88,35 @@ struct ItemLine {
     price_cents: i64,
 }
 
+/// A JSON object and nothing else: serde would take the values of an array for those of the fields.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = T;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields))
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData)).map(Self)
+    }
+}
+
 /// The order of a line.
 fn parse(line: &[u8]) -> Result<PlaceOrder, String> {
     if line.trim_ascii().is_empty() {
         return Err("empty".to_owned());
     }
-    let OrderLine { id, customer, items } = serde_json::from_slice(line.trim_ascii()).map_err(reason)?;
+    let Object(OrderLine { id, customer, items }) = serde_json::from_slice(line.trim_ascii()).map_err(reason)?;
     text("id", &id)?;
     text("customer", &customer)?;
     number("number of items", items.len() as i64, 1, 1_000)?;
-    let items = items.into_iter().map(|ItemLine { sku, qty, price_cents }| {
+    let items = items.into_iter().map(|Object(ItemLine { sku, qty, price_cents })| {
         text("sku", &sku)?;
         let qty = number("qty", qty, 1, 1_000_000)?;
         let price_cents = number("price_cents", price_cents, 0, 100_000_000)?;
@@ -160,7 +186,7 @@ mod tests {
             ("\"qty\":2", "\"qty\":0", "qty is 0, not 1 to 1000000"),
             ("\"qty\":2", "\"qty\":-1", "qty is -1, not 1 to 1000000"),
             ("\"qty\":2", "\"qty\":1000001", "qty is 1000001, not 1 to 1000000"),
-            ("\"qty\":2", "\"qty\":1.5", "no order: invalid type: floating point `1.5`, expected i64 (column 71)"),
+            ("\"qty\":2", "\"qty\":1.5", "no order: invalid type: floating point `1.5`, expected i64"),
             ("1250", "-1", "price_cents is -1, not 0 to 100000000"),
             ("1250", "100000001", "price_cents is 100000001, not 0 to 100000000"),
             ("o-1", "", "id has 0 bytes, not 1 to 255"),
@@ -168,7 +194,7 @@ mod tests {
             ("A-1", "", "sku has 0 bytes, not 1 to 255"),
             (one, "", "number of items is 0, not 1 to 1000"),
             (one, &many, "number of items is 1001, not 1 to 1000"),
-            ("\"customer\":\"c-17\",", "", "no order: missing field `customer` (column 69)"),
+            ("\"customer\":\"c-17\",", "", "no order: missing field `customer`"),
             ("\"id\"", "\"vip\":1,\"id\"", "no order: unknown field `vip`"),
             ("\"id\"", "\"id\":\"o-2\",\"id\"", "no order: duplicate field `id`"),
         ];
@@ -182,7 +208,10 @@ mod tests {
         }
         assert!(parse(b"{\"id\":\"\xFF\"").unwrap_err().starts_with("not JSON"));
         assert!(parse(format!("{GOOD}{GOOD}").as_bytes()).unwrap_err().starts_with("not JSON: trailing"));
-        assert!(parse(b"[]").is_err() && parse(b"null").is_err());
+        for line in ["[]", "null", "7", r#"["o-1","c-17",[]]"#, &GOOD.replacen(one, r#"["A-1",2,1250]"#, 1)] {
+            let reason = parse(line.as_bytes()).unwrap_err();
+            assert!(reason.contains("expected an object"), "{line}: {reason}");
+        }
     }
 
     #[test]

@@ -28,10 +28,11 @@ impl Kills {
         self.wanted - self.per_kill.len() as u64
     }
 
-    /// Whether a kill should have fallen by now: kill k falls after k/(wanted + 1) of the orders.
-    pub(crate) fn due(&self, done: u64, total: Option<u64>) -> bool {
-        let next = self.per_kill.len() as u64 + 1;
-        let at = total.map_or(next * APART, |total| next * total / (self.wanted + 1));
+    /// Whether a kill should have fallen by now, or `ago` orders ago: kill k falls after k/(wanted + 1) of the orders.
+    pub(crate) fn due(&self, done: u64, ago: u64, total: Option<u64>) -> bool {
+        let apart = |count: u64| total.map_or(count * APART, |total| count * total / (self.wanted + 1));
+        // Where kills stand close, so long ago is still before the next one.
+        let at = apart(self.per_kill.len() as u64 + 1) + ago.min(apart(1) / 2);
         self.missing() > 0 && done >= at
     }
 
@@ -76,15 +77,16 @@ mod tests {
     #[test]
     fn kills_are_spread_over_the_orders_and_a_miss_is_repeated() {
         let mut kills = Kills::new(3, 1);
-        assert!(!kills.due(24, Some(100)));
-        assert!(kills.due(25, Some(100)));
+        assert!(!kills.due(24, 0, Some(100)));
+        assert!(kills.due(25, 0, Some(100)));
+        assert!(!kills.due(36, 64, Some(100)) && kills.due(37, 64, Some(100)));
         assert!(!kills.hit(0, 100));
-        assert!(kills.due(25, Some(100)) && kills.hit(2, 100));
-        assert!(!kills.due(49, Some(100)) && kills.due(50, Some(100)));
-        assert!(!kills.due(99, None) && kills.due(100, None));
+        assert!(kills.due(25, 0, Some(100)) && kills.hit(2, 100));
+        assert!(!kills.due(49, 0, Some(100)) && kills.due(50, 0, Some(100)));
+        assert!(!kills.due(99, 0, None) && kills.due(100, 0, None));
         kills.hit(1, 100);
         kills.hit(7, 100);
-        assert!(!kills.due(100, Some(100)));
+        assert!(!kills.due(100, 0, Some(100)));
         assert_eq!((kills.per_kill(), kills.missing(), kills.missed()), (&[2, 1, 7][..], 0, 1));
     }
 

@@ -13,6 +13,7 @@ mod kills;
 mod progress;
 mod protocol;
 mod report;
+mod summary;
 mod twice;
 mod worker_link;
 
@@ -23,7 +24,7 @@ use crate::demo::{
     feed::Feed,
     kills::Kills,
     progress::Progress,
-    report::Summary,
+    summary::Summary,
 };
 use anyhow::{Context as _, Result};
 use catga::{Fault, sqlite::Sqlite};
@@ -142,9 +143,7 @@ fn demo(args: &Args) -> Result<Summary> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.spawn(tell_interrupts(sender.clone()));
     let feed = match &args.input {
-        Some(path) => {
-            Feed::input(path, sender.clone()).with_context(|| format!("cannot read {}", path.display()))?
-        }
+        Some(path) => Feed::input(path, sender.clone()).with_context(|| format!("cannot read {}", path.display()))?,
         None => Feed::generated(args.seed),
     };
     let total = if feed.is_input() { feed.lines() } else { Some(args.orders) };
@@ -156,8 +155,9 @@ fn demo(args: &Args) -> Result<Summary> {
     };
     let kills = Kills::new(args.kills, args.seed);
     let mut director = Director::start(plan, feed, kills, (sender, events), &mut progress, &runtime)?;
-    director.run()?;
+    let ran = director.run();
     director.end();
+    ran?;
 
     let store = runtime.block_on(Sqlite::open_tool(&store)).map_err(plain)?;
     let findings = store.read(|db| check::check(db, &director.journal)).map_err(plain)?;
@@ -170,6 +170,8 @@ fn place(path: Option<&Path>) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
         Some(path) => {
             let there = path.try_exists().with_context(|| format!("cannot look for {}", path.display()))?;
             anyhow::ensure!(!there, "{} exists already; the demo counts in a store of its own", path.display());
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            anyhow::ensure!(folder.is_dir(), "there is no folder {}", folder.display());
             Ok((path.to_owned(), None))
         }
         None => {

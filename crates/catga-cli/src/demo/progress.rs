@@ -66,8 +66,8 @@ impl Progress {
 
 fn bar(total: Option<u64>) -> ProgressBar {
     let template = match total {
-        Some(_) => "{bar:40} {human_pos} of {human_len} orders, {per_sec}, {elapsed}",
-        None => "{spinner} {human_pos} orders, {per_sec}, {elapsed}",
+        Some(_) => "{bar:40} {human_pos} of {human_len} orders, {elapsed}",
+        None => "{spinner} {human_pos} orders, {elapsed}",
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style)

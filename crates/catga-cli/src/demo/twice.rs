@@ -1,9 +1,7 @@
 //! A transport that hands some parcels over twice, as one does whose answer was lost on the way.
 
 use super::generate::Random;
-use catga::{
-    Capabilities, Outcome, Parcel, Registration, Result, StoreId, Str, Subject, SubscribeOptions, Transport,
-};
+use catga::{Capabilities, Outcome, Parcel, Registration, Result, StoreId, Str, Subject, SubscribeOptions, Transport};
 use std::sync::{Mutex, PoisonError};
 
 /// Of how many parcels one goes twice.
