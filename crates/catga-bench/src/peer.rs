@@ -34,7 +34,7 @@ impl Peer {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/Cargo.toml");
         let cargo = |verb: &str| {
             let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            cargo.args([verb, "--quiet", "--locked", "--release", "--ignore-rust-version", "--bin", program]);
+            cargo.args([verb, "--quiet", "--release", "--ignore-rust-version", "--bin", program]);
             cargo.arg("--manifest-path").arg(&manifest);
             cargo
         };

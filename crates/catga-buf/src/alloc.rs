@@ -10,7 +10,7 @@ use std::{
 
 /// A global allocator that counts: what each thread allocates, exactly, and on request what the whole process does.
 ///
-/// It hands every call on to `A`. Counting takes a thread a nanosecond or two and shares nothing with other threads;
+/// It hands every call on to `A`. Counting takes a thread less than a nanosecond and shares nothing with other threads;
 /// [`with_totals`](Self::with_totals) adds counters that all threads share, so do without where times are measured.
 ///
 /// ```

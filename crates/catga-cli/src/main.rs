@@ -1,9 +1,10 @@
-//! The `catga` program. Its one verb so far is `demo`: an order system at work, killed on the way and checked.
+//! The `catga` program: `demo`, an order system at work, killed on the way and checked, and `describe`.
 //!
 //! # Layout
 //!
 //! | module | holds |
 //! |---|---|
+//! | `describe` | what the applications on a file say of themselves |
 //! | `demo` | arguments and the whole run |
 //! | `demo::director` | the parent's loop: issues orders, kills, restarts |
 //! | `demo::child` | the worker process that is killed |
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod describe;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,6 +35,8 @@ struct Cli {
 enum Verb {
     /// Run an order system on one file, kill its worker on the way, and count what was lost or doubled
     Demo(demo::Args),
+    /// Print what the applications on a file handle, consume and promise
+    Describe(describe::Args),
     /// The process that the demo kills
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
@@ -41,6 +45,7 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
+        Verb::Describe(args) => describe::run(&args),
         Verb::DemoWorker(args) => demo::work(&args),
     }
 }

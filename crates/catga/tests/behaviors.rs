@@ -398,6 +398,22 @@ async fn calls_begin_at_the_rate_and_in_their_order() {
 
 #[cfg(feature = "rate-limit")]
 #[tokio::test(start_paused = true)]
+async fn nobody_passes_those_who_wait_for_the_rate() {
+    let mut look = std::task::Context::from_waker(std::task::Waker::noop());
+    let limit = RateLimit::new(1, Duration::from_secs(1));
+    let app = asked(|number, _| Ok(number)).with(limit).handle(answer).build().await.unwrap();
+    app.send(Ask(0)).await.unwrap();
+    let (mut first, mut second) = (Box::pin(app.send(Ask(1))), Box::pin(app.send(Ask(2))));
+    assert!(first.as_mut().poll(&mut look).is_pending());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    // There is a turn now, and the first one was not looked at yet.
+    assert!(second.as_mut().poll(&mut look).is_pending());
+    assert_eq!(first.await.unwrap(), 1);
+    assert_eq!(second.await.unwrap(), 2);
+}
+
+#[cfg(feature = "rate-limit")]
+#[tokio::test(start_paused = true)]
 async fn who_would_wait_too_long_for_the_rate_is_told_busy_and_until_when() {
     let limit = RateLimit::new(1, Duration::from_secs(10)).burst(2);
     let app = asked(|_, tries| Ok(tries)).with(limit).handle(answer).build().await.unwrap();
