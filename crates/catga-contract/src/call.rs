@@ -78,6 +78,7 @@ struct Delivered<'a> {
 
 impl<'a> Call<'a> {
     /// A call from within this process.
+    #[inline]
     pub fn direct(resources: &'a Resources) -> Self {
         Self {
             resources,
@@ -96,6 +97,7 @@ impl<'a> Call<'a> {
     }
 
     /// The call for a delivery: `attempt` is 1 on the first try.
+    #[inline]
     pub fn delivered(resources: &'a Resources, envelope: &'a Envelope, consumer: &'a Str, attempt: u32) -> Self {
         Self { delivered: Some(Delivered { envelope, consumer, attempt }), ..Self::direct(resources) }
     }
@@ -140,16 +142,25 @@ impl<'a> Call<'a> {
     }
 
     /// The application's state and stores.
+    #[inline]
     pub fn resources(&self) -> &'a Resources {
         self.resources
     }
 
     /// Lends an open unit of work to this call.
+    #[inline]
     pub fn lend(&mut self, unit: Box<dyn AnyUnit>) {
         self.unit = Some(unit);
     }
 
+    /// Whether a unit of work is open.
+    #[inline]
+    pub fn has_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
     /// Takes the unit of work back: the one that was lent, or the one that an extractor opened.
+    #[inline]
     pub fn take_unit(&mut self) -> Option<Box<dyn AnyUnit>> {
         self.unit.take()
     }
@@ -177,6 +188,7 @@ impl<'a> Call<'a> {
         self.commit_anyway
     }
 
+    #[inline]
     pub(crate) fn unit(&mut self) -> Option<&mut (dyn AnyUnit + 'static)> {
         self.unit.as_deref_mut()
     }

@@ -178,8 +178,14 @@ macro_rules! handler_fn {
             #[allow(unused_variables)]
             async fn call(&self, prepared: &Self::Prepared, call: &mut Call<'_>, message: M) -> Result<M::Reply> {
                 $(let $value = $arg::from_call(&prepared.$index, call).await?;)*
-                let held = call.unit().map(|unit| unit.store());
-                let answer = holding::scope(held, type_name::<F>(), self(message, $($value),*)).await;
+                // Pinned here and lent, so that the future of this call holds that of the function once.
+                let answer = match call.unit().map(|unit| unit.store()) {
+                    None => self(message, $($value),*).await,
+                    Some(store) => {
+                        let function = std::pin::pin!(self(message, $($value),*));
+                        holding::scope(store, type_name::<F>(), function).await
+                    }
+                };
                 let answer = answer.map_err(|error| Error::from_boxed(error.into()));
                 let keep = answer.as_ref().is_ok_and(M::keep);
                 $(let answer = after::<$back_arg, _>(&prepared.$back, call, keep, answer).await;)*

@@ -1,16 +1,14 @@
 //! Who holds a store's writer on this thread right now, so that a handler which waits for itself is told so.
 
 use crate::{Error, Result, StoreId};
-use std::{cell::Cell, future::Future};
+use std::{cell::Cell, future::Future, pin::Pin};
 
 thread_local! {
     static HELD: Cell<Option<(StoreId, &'static str)>> = const { Cell::new(None) };
 }
 
 /// Runs `future`, the body of `handler`; while it is polled, it is known to hold `store`.
-pub(crate) async fn scope<F: Future>(store: Option<StoreId>, handler: &'static str, future: F) -> F::Output {
-    let Some(store) = store else { return future.await };
-    let mut future = std::pin::pin!(future);
+pub(crate) async fn scope<F: Future>(store: StoreId, handler: &'static str, mut future: Pin<&mut F>) -> F::Output {
     std::future::poll_fn(|context| {
         let _restored = Restore(HELD.replace(Some((store, handler))));
         future.as_mut().poll(context)

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
     marker::PhantomData,
 };
 
@@ -31,8 +32,29 @@ pub(crate) struct Named<M> {
 /// By the message's type, a `Named<M>` for requests and a `Vec<Named<M>>` for events heard in process.
 #[derive(Default)]
 pub(crate) struct Handlers {
-    requests: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
-    hearers: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    requests: ByType,
+    hearers: ByType,
+}
+
+type ByType = HashMap<TypeId, Box<dyn Any + Send + Sync>, BuildHasherDefault<Pass>>;
+
+/// A `TypeId` is a hash already: its bits are passed on.
+#[derive(Default)]
+struct Pass(u64);
+
+impl Hasher for Pass {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        self.0 = bits;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not how a `TypeId` hashes today; right all the same if it once does.
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
 }
 
 impl Handlers {

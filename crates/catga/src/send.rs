@@ -107,6 +107,9 @@ impl App {
 async fn answer<M: Message>(named: &Named<M>, mut call: Call<'_>, message: M) -> Result<M::Reply> {
     let about = |error: Error| error.context(format_args!("handler `{}` of `{}`", named.name, M::NAME));
     let answer = named.handler.handle(&mut call, message).await.map_err(about);
+    if !call.has_unit() {
+        return answer;
+    }
     finish::<M>(&mut call, answer).await.map_err(about)
 }
 
@@ -154,6 +157,9 @@ async fn finish<M: Message>(call: &mut Call<'_>, answer: Result<M::Reply>) -> Re
 pub async fn send_to<M: Message, H: Handler<M>>(handler: &H, message: M) -> Result<M::Reply> {
     let mut call = Call::direct(Resources::none());
     let answer = handler.handle(&mut call, message).await;
+    if !call.has_unit() {
+        return answer;
+    }
     finish::<M>(&mut call, answer).await
 }
 

@@ -119,7 +119,11 @@ where
         // No consumer has a blank in its name, so that no consumer's mark is met.
         let consumer = format!("request {}", M::NAME);
         let once = Once { key: InboxKey { consumer: &consumer, key: &bytes }, text: &text, digest: digest(&message)? };
-        if call.open_unit::<S>().is_some() { self.joined(call, message, next, &once).await } else { self.claimed(call, message, next, &once).await }
+        if call.open_unit::<S>().is_some() {
+            self.joined(call, message, next, &once).await
+        } else {
+            self.claimed(call, message, next, &once).await
+        }
     }
 }
 
@@ -201,7 +205,8 @@ impl Once<'_> {
     }
 
     fn overtaken<M: Message>(&self) -> Error {
-        let text = format!("`{}` with key `{}` took longer than its lease, and another call finished it", M::NAME, self.text);
+        let text =
+            format!("`{}` with key `{}` took longer than its lease, and another call finished it", M::NAME, self.text);
         Error::new(ErrorKind::Conflict, text)
     }
 
@@ -213,7 +218,8 @@ impl Once<'_> {
     }
 
     fn read<M: Wire>(&self, kept: &[u8]) -> Result<M::Reply> {
-        let about = |error: Error| error.context(format_args!("the kept answer of `{}` with key `{}`", M::NAME, self.text));
+        let about =
+            |error: Error| error.context(format_args!("the kept answer of `{}` with key `{}`", M::NAME, self.text));
         let Some((digest, reply)) = kept.split_first_chunk::<16>() else {
             return Err(about(Error::new(ErrorKind::Codec, format!("{} bytes; at least 16", kept.len()))));
         };

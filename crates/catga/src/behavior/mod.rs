@@ -10,7 +10,10 @@
 //! | [`CatchPanic`] | a panic is an error, and what the handler wrote is undone | | `Handler` |
 //! | [`Authorize`] | nobody gets past the rule | | `Permanent`, by [`Forbidden`] |
 //! | [`Validate`] | the handler sees no message that is wrong in itself | | `Invalid` |
-#![cfg_attr(feature = "rate-limit", doc = "| [`RateLimit`] | so many calls in a time | waits 5 s, 1,024 in line | `Busy` |")]
+#![cfg_attr(
+    feature = "rate-limit",
+    doc = "| [`RateLimit`] | so many calls in a time | waits 5 s, 1,024 in line | `Busy` |"
+)]
 //! | [`ConcurrencyLimit`] | so many calls at a time | waits 5 s, 1,024 in line | `Busy` |
 //! | [`Idempotent`] | equal keys have one effect and one answer | lease 30 s | `Busy`, `Invalid` |
 #![cfg_attr(feature = "cache", doc = "| [`Cache`] | the answer of an equal request, for a while | | |")]
@@ -53,6 +56,7 @@ mod retry;
 mod timeout;
 mod trace;
 mod validate;
+mod window;
 
 #[cfg(feature = "cache")]
 pub use self::cache::{Cache, CacheKey};
