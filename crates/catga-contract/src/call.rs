@@ -57,6 +57,8 @@ pub struct SendOptions {
     pub headers: Headers,
     /// Who asks.
     pub principal: Option<Str>,
+    /// W3C trace context, as it stands on the wire; what the handler publishes carries it on.
+    pub trace: Option<[u8; 55]>,
 }
 
 /// One call of a handler: its context, the application's resources, and the unit of work that is open.
@@ -104,7 +106,7 @@ impl<'a> Call<'a> {
 
     /// The context. Made at first use: before, neither the clock nor a random source is read.
     pub fn context(&mut self) -> &Context {
-        let (delivered, options) = (&self.delivered, &mut self.options);
+        let (delivered, options) = (&self.delivered, &self.options);
         self.context.get_or_insert_with(|| match delivered {
             Some(Delivered { envelope, consumer, attempt }) => Context {
                 id: envelope.id,
@@ -119,8 +121,8 @@ impl<'a> Call<'a> {
             },
             None => {
                 let id = MessageId::new();
-                let options = options.take().map_or_else(SendOptions::default, |options| *options);
-                let SendOptions { idempotency_key, deadline, correlation, headers, principal } = options;
+                let options = options.as_deref().cloned().unwrap_or_default();
+                let SendOptions { idempotency_key, deadline, correlation, headers, principal, .. } = options;
                 Context {
                     id,
                     correlation: correlation.unwrap_or(id),
@@ -136,9 +138,12 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The trace context that the message brought.
-    pub(crate) fn trace(&self) -> Option<[u8; 55]> {
-        self.delivered.as_ref().and_then(|delivered| delivered.envelope.trace)
+    /// The W3C trace context that the message, or the caller, brought.
+    pub fn trace(&self) -> Option<[u8; 55]> {
+        match &self.delivered {
+            Some(delivered) => delivered.envelope.trace,
+            None => self.options.as_ref().and_then(|options| options.trace),
+        }
     }
 
     /// The application's state and stores.

@@ -50,7 +50,7 @@ pub use crate::{
         Subscription, Token, Transport,
     },
     tx::Tx,
-    unit::{AnyUnit, Entry, InboxKey, NewLetter, StoreId, Unit, UnitOfWork},
+    unit::{AnyUnit, Entry, InboxKey, NewLetter, Savepoint, StoreId, Unit, UnitOfWork},
 };
 pub use catga_buf::{Sink, Str};
 
@@ -60,7 +60,7 @@ pub type Subject = Str;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        holding::refuse_if_held,
+        holding::{refuse_if_held, scope},
         key::ToKey,
         message::{
             keep::{Keep, KeepAny, KeepResult},

@@ -44,14 +44,15 @@ pub trait UnitOfWork: Outbox {
     /// # Errors
     ///
     /// Where the transaction has ended by itself; then nothing of it can be committed.
-    fn savepoint(&self, tx: &mut Self::Tx) -> impl Future<Output = Result<()>> + Send;
+    fn savepoint(&self, tx: &mut Self::Tx) -> impl Future<Output = Result<Savepoint>> + Send;
 
-    /// Ends the last open savepoint: with `keep` its writes stay in the transaction, without they are undone.
+    /// Ends a savepoint, and with it those inside it that were left open: with `keep` its writes stay in the
+    /// transaction, without they are undone.
     ///
     /// # Errors
     ///
     /// As [`savepoint`](Self::savepoint); also where `tx` is not the one that [`begin`](Self::begin) lent.
-    fn release(&self, tx: &mut Self::Tx, keep: bool) -> impl Future<Output = Result<()>> + Send;
+    fn release(&self, tx: &mut Self::Tx, savepoint: Savepoint, keep: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Marks `key` in this transaction, or answers what was answered before.
     ///
@@ -124,6 +125,10 @@ pub trait UnitOfWork: Outbox {
     fn queue(&self) -> Option<BoxTransport>;
 }
 
+/// Names an open savepoint of a transaction: how many are open around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint(pub u32);
+
 /// Names a store within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoreId(u64);
@@ -184,8 +189,8 @@ pub struct Unit<S: UnitOfWork> {
     /// `None` while a handler has it.
     tx: Option<S::Tx>,
     home: Arc<Home<S>>,
-    /// Whether the savepoint of a call is open.
-    in_call: bool,
+    /// The savepoint of the call at hand.
+    in_call: Option<Savepoint>,
     /// Emptied and filled again by each call.
     messages: Messages,
     /// What calls published that failed; stays empty unless that defect was asked for.
@@ -196,7 +201,7 @@ impl<S: UnitOfWork> Unit<S> {
     /// Takes a transaction that `store` began.
     pub fn new(store: Arc<S>, tx: S::Tx) -> Self {
         let (messages, leaked) = (Messages::default(), Messages::default());
-        Self { store, tx: Some(tx), home: Arc::default(), in_call: false, messages, leaked }
+        Self { store, tx: Some(tx), home: Arc::default(), in_call: None, messages, leaked }
     }
 
     /// The transaction, with nothing in it of calls that were dropped or panicked.
@@ -206,11 +211,8 @@ impl<S: UnitOfWork> Unit<S> {
     /// Where it has not come home from the last handler, or has ended: then nothing of it will be committed.
     pub async fn tx(&mut self) -> Result<&mut S::Tx> {
         self.recover()?;
-        if self.in_call {
-            self.in_call = false;
-            if let Some(tx) = &mut self.tx {
-                self.store.release(tx, false).await?;
-            }
+        if let (Some(savepoint), Some(tx)) = (self.in_call.take(), &mut self.tx) {
+            self.store.release(tx, savepoint, false).await?;
         }
         self.tx.as_mut().ok_or_else(left)
     }
@@ -234,11 +236,13 @@ impl<S: UnitOfWork> Unit<S> {
         self.tx().await?;
         let mut tx = self.tx.take().ok_or_else(left)?;
         if !resources.sabotaged(Fault::NoSavepoint) {
-            if let Err(error) = self.store.savepoint(&mut tx).await {
-                self.tx = Some(tx);
-                return Err(error);
+            match self.store.savepoint(&mut tx).await {
+                Ok(savepoint) => self.in_call = Some(savepoint),
+                Err(error) => {
+                    self.tx = Some(tx);
+                    return Err(error);
+                }
             }
-            self.in_call = true;
         }
         Ok((tx, self.home.clone(), std::mem::take(&mut self.messages)))
     }
@@ -250,8 +254,8 @@ impl<S: UnitOfWork> Unit<S> {
         if keep && !self.messages.is_empty() {
             self.store.put(tx, &self.messages.outgoing()).await?;
         }
-        if std::mem::take(&mut self.in_call) {
-            self.store.release(tx, keep).await?;
+        if let Some(savepoint) = self.in_call.take() {
+            self.store.release(tx, savepoint, keep).await?;
         }
         if !keep && resources.sabotaged(Fault::OutboxOutside) {
             self.leaked.append(&self.messages);

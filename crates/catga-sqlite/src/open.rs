@@ -136,7 +136,7 @@ impl Sqlite {
     ///
     /// # Errors
     ///
-    /// What SQLite answers.
+    /// What SQLite answers; [`ErrorKind::NotFound`] where there is no row.
     pub fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let idle = self.readers().pop();
         let connection = match idle {

@@ -9,8 +9,8 @@ use crate::{
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Settle,
-    StoreId, Token, UnitOfWork, partition,
+    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Savepoint,
+    Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
 use std::{sync::Arc, time::UNIX_EPOCH};
@@ -75,14 +75,14 @@ impl UnitOfWork for Sqlite {
         self.open_tx().await
     }
 
-    async fn savepoint(&self, tx: &mut SqliteTx) -> Result<()> {
+    async fn savepoint(&self, tx: &mut SqliteTx) -> Result<Savepoint> {
         self.check(tx)?;
         tx.savepoint()
     }
 
-    async fn release(&self, tx: &mut SqliteTx, keep: bool) -> Result<()> {
+    async fn release(&self, tx: &mut SqliteTx, savepoint: Savepoint, keep: bool) -> Result<()> {
         self.check(tx)?;
-        tx.release(keep)
+        tx.release(savepoint, keep)
     }
 
     async fn enter(&self, tx: &mut SqliteTx, key: InboxKey<'_>) -> Result<Entry> {

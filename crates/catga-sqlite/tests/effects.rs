@@ -252,7 +252,7 @@ async fn a_handler_that_waits_for_itself_is_told_so() {
     let app = App::builder("shop").store(store).state(me.clone()).handle(nested).build().await.unwrap();
     *me.0.lock().unwrap() = Some(app.clone());
     let error = app.send(Place(1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Permanent);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("would wait for itself"), "{error}");
     assert!(error.to_string().contains("nested"), "{error}");
     me.0.lock().unwrap().take();

@@ -175,6 +175,13 @@ impl App {
         }
     }
 
+    /// The consumers that wait for a newer program, by durable name, and why: a message of a version came that this
+    /// program does not know.
+    pub fn paused(&self) -> Vec<(Str, String)> {
+        let paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.iter().map(|(name, report)| (name.clone(), report.clone())).collect()
+    }
+
     async fn is_waiting(&self) -> Result<bool> {
         for store in &self.0.stores {
             if store.unsent().await? > 0 {

@@ -14,8 +14,8 @@ use crate::{
     stop::Stopped,
 };
 use catga_contract::{
-    AnyUnit, BoxSettler, BoxTransport, Call, Delivery, Entry, Envelope, Error, ErrorKind, Fault, InboxKey, NewLetter,
-    Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit, UnitOfWork,
+    __private::scope, AnyUnit, BoxSettler, BoxTransport, Call, Delivery, Entry, Envelope, Error, ErrorKind, Fault,
+    InboxKey, NewLetter, Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit, UnitOfWork,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use std::{
@@ -197,16 +197,18 @@ impl<S: UnitOfWork> Worker<S> {
         };
         let id = envelope.id.to_bytes();
         let key = InboxKey { consumer: &consumer.name, key: &id };
-        let saved = !resources.sabotaged(Fault::NoSavepoint);
         let tx = unit.tx().await?;
-        if saved {
-            store.savepoint(tx).await?;
-        }
+        let outer = match resources.sabotaged(Fault::NoSavepoint) {
+            false => Some(store.savepoint(tx).await?),
+            true => None,
+        };
         if !resources.sabotaged(Fault::NoMark) {
             match store.enter(tx, key).await? {
                 Entry::New => {}
                 Entry::Busy { retry_after } => {
-                    store.release(tx, false).await?;
+                    if let Some(outer) = outer {
+                        store.release(tx, outer, false).await?;
+                    }
                     let error = Error::new(ErrorKind::Busy, "it is being handled already");
                     let again = Settle::Again { pause: retry_after, counts: false };
                     self.settle(tx, delivery, again, answers).await?;
@@ -214,8 +216,8 @@ impl<S: UnitOfWork> Worker<S> {
                 }
                 Entry::Done(_) => {
                     self.settle(tx, delivery, Settle::Done, answers).await?;
-                    if saved {
-                        store.release(tx, true).await?;
+                    if let Some(outer) = outer {
+                        store.release(tx, outer, true).await?;
                     }
                     return Ok((unit, Verdict::Duplicate));
                 }
@@ -231,16 +233,16 @@ impl<S: UnitOfWork> Worker<S> {
                 let tx = unit.tx().await.map_err(guilty)?;
                 store.finish(tx, key, &[]).await.map_err(guilty)?;
                 self.settle(tx, delivery, Settle::Done, answers).await.map_err(guilty)?;
-                if saved {
-                    store.release(tx, true).await.map_err(guilty)?;
+                if let Some(outer) = outer {
+                    store.release(tx, outer, true).await.map_err(guilty)?;
                 }
                 Verdict::Committed
             }
             Err(error) => {
-                let undone = match unit.tx().await {
-                    Ok(tx) if saved => store.release(tx, false).await,
-                    Ok(_) => Ok(()),
-                    Err(left) => Err(left),
+                let undone = match (unit.tx().await, outer) {
+                    (Ok(tx), Some(outer)) => store.release(tx, outer, false).await,
+                    (Ok(_), None) => Ok(()),
+                    (Err(left), _) => Err(left),
                 };
                 if undone.is_err() {
                     return Err(Fatal { error, guilty: true });
@@ -297,7 +299,17 @@ impl<S: UnitOfWork> Worker<S> {
         tracing::debug!(
             target: "catga::delivery", consumer = %consumer.name, id = %envelope.id, attempt = u64::from(attempt), "started"
         );
-        let answer = AssertUnwindSafe(route.run(&mut call, envelope)).catch_unwind().await;
+        let held = call.has_unit().then(|| self.store.id());
+        let mut run = route.run(&mut call, envelope);
+        let answer = match held {
+            // A behavior that asked for the store's writer would wait for this call.
+            Some(store) => {
+                let run = AssertUnwindSafe(scope(store, route.about.handler, run.as_mut()));
+                run.catch_unwind().await
+            }
+            None => AssertUnwindSafe(run.as_mut()).catch_unwind().await,
+        };
+        drop(run);
         let answer = answer.unwrap_or_else(|panic| Err(panic::error(&*panic)));
         let answer = answer.map_err(|error| {
             let (consumer, handler) = (&consumer.name, route.about.handler);

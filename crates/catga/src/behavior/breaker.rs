@@ -18,8 +18,6 @@ use tokio::time::Instant;
 /// Clones share the state: put on the builder, it is one breaker for all handlers, so it mostly belongs on one, or on
 /// those that need the same server. A dropped call says nothing: a [`Timeout`](super::Timeout) belongs inside.
 ///
-/// (The crates `failsafe` and `recloser` let any number of calls through when half open and keep a clock of their own.)
-///
 /// ```
 /// use catga::{App, ErrorKind, Request, behavior::{Circuit, CircuitBreaker}};
 /// use std::time::Duration;

@@ -144,11 +144,28 @@ impl<S: UnitOfWork + Inbox, K> Idempotent<S, K> {
         once: &Once<'_>,
     ) -> Result<M::Reply> {
         let Some(unit) = call.open_unit::<S>() else { return next.handle(call, message).await };
-        match self.store.enter(unit.tx().await?, once.key).await? {
-            Entry::New => {}
-            Entry::Busy { retry_after } => return Err(once.busy::<M>(retry_after)),
-            Entry::Done(answer) => return once.read::<M>(&answer),
+        let tx = unit.tx().await?;
+        // A savepoint of its own: a behavior further out may try again in the same transaction.
+        let savepoint = self.store.savepoint(tx).await?;
+        let joined = match self.store.enter(tx, once.key).await? {
+            Entry::New => self.answered(call, message, next, once).await,
+            Entry::Busy { retry_after } => Err(once.busy::<M>(retry_after)),
+            Entry::Done(answer) => once.read::<M>(&answer),
+        };
+        if let Some(unit) = call.open_unit::<S>() {
+            self.store.release(unit.tx().await?, savepoint, joined.is_ok()).await?;
         }
+        joined
+    }
+
+    /// Runs the handler and keeps its answer in the transaction.
+    async fn answered<M: Wire, H: Handler<M>>(
+        &self,
+        call: &mut Call<'_>,
+        message: M,
+        next: &H,
+        once: &Once<'_>,
+    ) -> Result<M::Reply> {
         let reply = next.handle(call, message).await?;
         let answer = once.write::<M>(&reply)?;
         if let Some(unit) = call.open_unit::<S>() {
