@@ -13,7 +13,9 @@
 //! | `envelope` | the bytes of a message on the road, specified in `docs/frame.md` |
 //! | `call`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
 //! | `unit`, `tx` | the unit of work and [`Tx`], the open transaction in a handler's hands |
+//! | `behavior` | what is put around handlers |
 //! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
+//! | `inbox`, `events`, `letters` | what remembers what was done, what happened, and what could not be handled |
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -22,11 +24,13 @@ mod boxed;
 mod call;
 mod envelope;
 mod error;
+mod events;
 mod handler;
 mod holding;
 mod id;
 mod inbox;
 mod key;
+mod letters;
 mod message;
 mod outbox;
 mod transport;
@@ -39,18 +43,20 @@ pub use crate::{
     call::{Call, Context, Fault, FromCall, Needs, Resources, SendOptions, State},
     envelope::{Envelope, Headers},
     error::{BoxError, Error, ErrorKind, Result},
+    events::{Checkpoints, EventStore, Expect, NewEvent, Recorded},
     handler::{FnHandler, Handler, HandlerExt, HandlerFn, IntoHandler, Stacked, kind},
     id::MessageId,
     inbox::{Entered, Inbox},
     key::{Key, ToKey, partition},
+    letters::{DeadLetters, Letter, LetterId, NewLetter},
     message::{Codec, Event, Message, Request, Wire},
-    outbox::{Outbox, Outgoing, Row},
+    outbox::{Fence, Lease, Outbox, Outgoing, Row},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
         Subscription, Token, Transport,
     },
     tx::Tx,
-    unit::{AnyUnit, Entry, InboxKey, NewLetter, Savepoint, StoreId, Unit, UnitOfWork},
+    unit::{AnyUnit, Entry, InboxKey, Savepoint, StoreId, Unit, UnitOfWork},
 };
 pub use catga_buf::{Sink, Str};
 

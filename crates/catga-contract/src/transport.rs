@@ -199,6 +199,9 @@ pub struct Capabilities {
     pub order: Order,
     /// Whether a message published twice under one id is kept once.
     pub dedupe: bool,
+    /// Whether a published batch is kept whole and in order or not at all, refused parcels aside. Elsewhere a relay has
+    /// at most one unanswered parcel of each partition under way.
+    pub atomic_batch: bool,
     /// The largest frame, in bytes.
     pub max_payload: usize,
 }
@@ -206,7 +209,14 @@ pub struct Capabilities {
 impl Capabilities {
     /// No promise, and frames of at most `max_payload` bytes.
     pub fn none(max_payload: usize) -> Self {
-        Self { durable: Durability::None, redelivery: false, order: Order::None, dedupe: false, max_payload }
+        Self {
+            durable: Durability::None,
+            redelivery: false,
+            order: Order::None,
+            dedupe: false,
+            atomic_batch: false,
+            max_payload,
+        }
     }
 }
 

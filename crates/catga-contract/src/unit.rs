@@ -1,5 +1,5 @@
 use crate::{
-    Error, ErrorKind, Outbox, Outgoing, Resources, Result, Settle, Token,
+    Error, ErrorKind, NewLetter, Outbox, Outgoing, Resources, Result, Settle, Token,
     boxed::{BoxFuture, BoxTransport},
     call::Fault,
     tx::{Home, Messages},
@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// A store in whose transaction a consumer's whole work commits: mark, business writes, outgoing messages, settlement.
@@ -162,25 +162,6 @@ pub enum Entry {
     },
     /// It was done, with that answer.
     Done(Bytes),
-}
-
-/// A message that a consumer could not handle, as it is kept for a human.
-#[derive(Clone, Copy, Debug)]
-pub struct NewLetter<'a> {
-    /// The consumer's durable name.
-    pub consumer: &'a str,
-    /// The handler's name.
-    pub handler: &'a str,
-    /// The original bytes.
-    pub frame: &'a [u8],
-    /// The whole chain of errors.
-    pub reason: &'a str,
-    /// How many tries were started.
-    pub attempts: u32,
-    /// Which process gave up.
-    pub node: &'a str,
-    /// When it gave up.
-    pub at: SystemTime,
 }
 
 /// An open transaction between worker and handlers: lent to one call after the other, then committed.

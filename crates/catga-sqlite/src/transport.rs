@@ -27,6 +27,7 @@ impl Transport for Sqlite {
         capabilities.durable = Durability::Disk;
         capabilities.redelivery = true;
         capabilities.order = Order::Stream;
+        capabilities.atomic_batch = true;
         capabilities
     }
 

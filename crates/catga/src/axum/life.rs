@@ -1,6 +1,7 @@
 use super::Problem;
-use crate::Result;
+use crate::{App, Result};
 use ::axum::{
+    extract::{FromRef, State},
     http::StatusCode,
     routing::{MethodRouter, get},
 };
@@ -20,7 +21,7 @@ use std::{
 ///
 /// let ready = Readiness::default();
 /// // The closure asks what the application cannot work without, such as a store or a server.
-/// let router: axum::Router = axum::Router::new().route("/ready", ready.route(async || Ok(())));
+/// let router: axum::Router<catga::App> = axum::Router::new().route("/ready", ready.route(async || Ok(())));
 /// ready.close(); // `/ready` is 503 from here on
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -43,28 +44,30 @@ impl Readiness {
         }
     }
 
-    /// Answers `GET` with 200 while it is not closed and `check` answers `Ok`, else with a [`Problem`] of 503.
+    /// Answers `GET` with 200 while it is not closed, no consumer [waits](App::paused) for a newer program, and `check`
+    /// answers `Ok`; else with a [`Problem`] of 503.
     pub fn route<S, C, F>(&self, check: C) -> MethodRouter<S>
     where
+        App: FromRef<S>,
         S: Clone + Send + Sync + 'static,
         C: Fn() -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<()>> + Send,
     {
         let Self(closed) = self.clone();
-        get(async move || match closed.load(Ordering::Acquire) {
-            true => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE).detail("shutting down")),
-            false => check().await.map_err(|error| Problem::of(StatusCode::SERVICE_UNAVAILABLE, &error)),
+        get(async move |State(app): State<App>| {
+            let unready = Problem::new(StatusCode::SERVICE_UNAVAILABLE);
+            if closed.load(Ordering::Acquire) {
+                return Err(unready.detail("shutting down"));
+            }
+            if let Some((consumer, _)) = app.paused().first() {
+                return Err(unready.detail(format!("consumer `{consumer}` waits for a newer program")));
+            }
+            check().await.map_err(|error| Problem::of(StatusCode::SERVICE_UNAVAILABLE, &error))
         })
     }
 }
 
 /// Returns at Ctrl-C and, on Unix, at SIGTERM; it listens from the call on, which needs a tokio runtime with IO.
-///
-/// ```no_run
-/// # async fn run(app: catga::App) -> catga::Result<()> {
-/// app.run(catga::axum::shutdown_signal()).await
-/// # }
-/// ```
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     #[cfg(unix)]
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
