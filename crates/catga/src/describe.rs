@@ -141,7 +141,7 @@ impl fmt::Display for HandlerLine {
 }
 
 /// The name of a type without the path in front of it.
-fn short(name: &str) -> &str {
+pub(crate) fn short(name: &str) -> &str {
     let end = name.find('<').unwrap_or(name.len());
     let start = name[..end].rfind("::").map_or(0, |at| at + 2);
     &name[start..]

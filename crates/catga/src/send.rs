@@ -20,7 +20,7 @@ impl App {
     /// A dropped call leaves nothing behind, unless its commit had begun: that one goes on.
     pub async fn send<R: Request>(&self, request: R) -> Result<R::Reply> {
         let handler = self.handler::<R>()?;
-        answer(handler, Call::direct(&self.0.resources), request).await
+        answer(handler, &mut Call::direct(&self.0.resources), request).await
     }
 
     /// As [`send`](Self::send), with a deadline, a conversation, headers, a principal, a key for idempotency.
@@ -35,7 +35,8 @@ impl App {
     pub async fn send_with<R: Request>(&self, request: R, options: SendOptions) -> Result<R::Reply> {
         let handler = self.handler::<R>()?;
         let deadline = options.deadline;
-        let answer = answer(handler, Call::direct_with(&self.0.resources, options), request);
+        let mut call = Call::direct_with(&self.0.resources, options);
+        let answer = answer(handler, &mut call, request);
         let Some(deadline) = deadline else { return answer.await };
         let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let late = || Error::new(ErrorKind::Timeout, format!("`{}` was not answered before its deadline", R::NAME));
@@ -88,9 +89,9 @@ impl App {
         let mut failures = Vec::new();
         let Some((last, others)) = hearers.split_last() else { return Ok(()) };
         for handler in others {
-            failures.extend(answer(handler, Call::direct(&self.0.resources), event.clone()).await.err());
+            failures.extend(answer(handler, &mut Call::direct(&self.0.resources), event.clone()).await.err());
         }
-        failures.extend(answer(last, Call::direct(&self.0.resources), event).await.err());
+        failures.extend(answer(last, &mut Call::direct(&self.0.resources), event).await.err());
         if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
     }
 
@@ -104,13 +105,13 @@ impl App {
 }
 
 /// One call: the handler, then the commit of what it wrote.
-async fn answer<M: Message>(named: &Named<M>, mut call: Call<'_>, message: M) -> Result<M::Reply> {
+async fn answer<M: Message>(named: &Named<M>, call: &mut Call<'_>, message: M) -> Result<M::Reply> {
     let about = |error: Error| error.context(format_args!("handler `{}` of `{}`", named.name, M::NAME));
-    let answer = named.handler.handle(&mut call, message).await.map_err(about);
+    let answer = named.handler.handle(call, message).await.map_err(about);
     if !call.has_unit() {
         return answer;
     }
-    finish::<M>(&mut call, answer).await.map_err(about)
+    finish::<M>(call, answer).await.map_err(about)
 }
 
 /// Commits what a call wrote where its answer keeps it; undoes it elsewhere.

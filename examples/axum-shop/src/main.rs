@@ -25,6 +25,11 @@ async fn main() -> catga::Result<()> {
     let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:3000")).await?;
     println!("listening on http://{}", listener.local_addr()?);
     let ready = Readiness::default();
-    let stop = ready.close_at(shutdown_signal(), NOTICE);
+    let (closing, signal) = (ready.clone(), shutdown_signal());
+    let stop = async move {
+        signal.await;
+        closing.close();
+        tokio::time::sleep(NOTICE).await;
+    };
     shop.serve(listener, &ready, stop).await
 }

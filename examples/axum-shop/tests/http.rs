@@ -151,11 +151,10 @@ async fn a_refused_order_is_a_problem_with_the_refusal() {
 async fn a_body_that_cannot_be_read_is_a_problem_with_its_place() {
     let shop = Running::start().await;
     let cut = shop.post("", "{\"sku\":\n \"A-1\",").await.problem(400);
-    assert_eq!((&cut["kind"], &cut["line"], &cut["column"]), (&json!("Codec"), &json!(2), &json!(7)));
-    let wrong = shop.post("", r#"{"sku": "A-1", "qty": "two"}"#).await.problem(400);
-    assert_eq!((&wrong["field"], &wrong["line"], &wrong["column"]), (&json!("qty"), &json!(1), &json!(27)));
-    assert!(wrong["detail"].as_str().unwrap().contains(r#"invalid type: string "two", expected u32"#), "{wrong}");
-    let missing = shop.post("", r#"{"sku": "A-1"}"#).await.problem(400);
+    assert!(cut["detail"].as_str().unwrap().contains("line 2 column 7"), "{cut}");
+    let wrong = shop.post("", r#"{"sku": "A-1", "qty": "two"}"#).await.problem(422);
+    assert!(wrong["detail"].as_str().unwrap().contains(r#"qty: invalid type: string "two", expected u32"#), "{wrong}");
+    let missing = shop.post("", r#"{"sku": "A-1"}"#).await.problem(422);
     assert!(missing["detail"].as_str().unwrap().contains("missing field `qty`"), "{missing}");
     shop.post("", r#"{"sku": "A-1", "qty": 2} x"#).await.problem(400);
     shop.post("", "").await.problem(400);

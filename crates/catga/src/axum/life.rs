@@ -5,14 +5,7 @@ use ::axum::{
     http::StatusCode,
     routing::{MethodRouter, get},
 };
-use std::{
-    future::Future,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
 /// The answer of `/ready`: whether this process wants requests. Its clones share it.
 ///
@@ -25,23 +18,12 @@ use std::{
 /// ready.close(); // `/ready` is 503 from here on
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<OnceLock<()>>);
 
 impl Readiness {
-    /// Not ready any more, for good.
+    /// Not ready any more, for good. Close it some seconds before the listener, so that load balancers notice first.
     pub fn close(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// Closes it at `signal` and returns `notice` later, for axum's `with_graceful_shutdown`: load balancers that ask
-    /// `/ready` turn away before the listener closes.
-    pub fn close_at<S: Future + Send>(&self, signal: S, notice: Duration) -> impl Future<Output = ()> + Send + use<S> {
-        let ready = self.clone();
-        async move {
-            signal.await;
-            ready.close();
-            tokio::time::sleep(notice).await;
-        }
+        let _ = self.0.set(());
     }
 
     /// Answers `GET` with 200 while it is not closed, no consumer [waits](App::paused) for a newer program, and `check`
@@ -56,7 +38,7 @@ impl Readiness {
         let Self(closed) = self.clone();
         get(async move |State(app): State<App>| {
             let unready = Problem::new(StatusCode::SERVICE_UNAVAILABLE);
-            if closed.load(Ordering::Acquire) {
+            if closed.get().is_some() {
                 return Err(unready.detail("shutting down"));
             }
             if let Some((consumer, _)) = app.paused().first() {
@@ -67,18 +49,16 @@ impl Readiness {
     }
 }
 
-/// Returns at Ctrl-C and, on Unix, at SIGTERM; it listens from the call on, which needs a tokio runtime with IO.
+/// Returns at Ctrl-C and, on Unix, at SIGTERM, for which it listens from the call on; it needs a tokio runtime with IO.
 pub fn shutdown_signal() -> impl Future<Output = ()> + Send + 'static {
     #[cfg(unix)]
     let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    #[cfg(unix)]
-    let interrupt = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt());
     async {
-        // One that cannot be listened to keeps its usual effect: it ends the process.
         #[cfg(unix)]
-        if let (Ok(mut terminate), Ok(mut interrupt)) = (terminate, interrupt) {
-            tokio::select! { _ = terminate.recv() => return, _ = interrupt.recv() => return }
+        if let Ok(mut terminate) = terminate {
+            tokio::select! { _ = terminate.recv() => return, Ok(()) = tokio::signal::ctrl_c() => return }
         }
+        // One that cannot be listened to keeps its usual effect: it ends the process.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

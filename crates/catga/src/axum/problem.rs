@@ -18,7 +18,7 @@ use std::time::Duration;
 /// | `Invalid`, `Permanent` | 422; 403 where the source is [`Forbidden`], 401 where nobody said who asks |
 /// | `NotFound` | 404 |
 /// | `Conflict` | 409 |
-/// | `Busy` | 503; 409 from [`Command::send`](super::Command::send) under an idempotency key |
+/// | `Busy` | 503; 409 from [`command`](super::command) under an idempotency key |
 /// | `Unavailable`, `Closed`, `Handler` with a pause | 503 |
 /// | `Timeout` | 504: it may have happened nevertheless |
 /// | `NoHandler`, `Unsupported` | 501 |
