@@ -93,6 +93,16 @@ impl Hub {
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), id);
     }
 
+    /// Forgets a consumer: nothing is queued for it any more.
+    fn remove(&self, id: i64) {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        queues.by_id.remove(&id);
+        queues.by_name.retain(|_, queue| queue.id != id);
+        for subscribers in queues.by_subject.values_mut() {
+            subscribers.retain(|queue| queue.id != id);
+        }
+    }
+
     /// The number of a consumer whose row is committed.
     pub(crate) fn consumer(&self, name: &str) -> Option<i64> {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
@@ -113,6 +123,8 @@ pub(crate) enum Effect {
     Counted(Arc<Queue>, i64, Bytes),
     /// A consumer's row was made.
     Named(Str, i64),
+    /// A consumer was removed.
+    Removed(i64),
 }
 
 impl Effect {
@@ -123,6 +135,7 @@ impl Effect {
             Self::Settled(queue, seq, again) => queue.settled(seq, again),
             Self::Claimed(queue, rows) => queue.claimed(rows),
             Self::Counted(queue, seq, frame) => queue.counted(seq, frame),
+            Self::Removed(id) => hub.remove(id),
             Self::Named(name, id) => {
                 hub.names.write().unwrap_or_else(PoisonError::into_inner).insert(name, id);
             }

@@ -133,6 +133,39 @@ fn register(db: &rusqlite::Connection, consumer: &str, subjects: &[Subject]) -> 
 }
 
 impl Sqlite {
+    /// Removes a consumer by its durable name, such as `shop.mail`, with everything that waits for it; answers how many
+    /// messages that were. Without this a consumer that is gone from the program keeps collecting messages. Its marks
+    /// stay: should it come back, what it handled is not handled again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::Busy`] where it is running or another process works on
+    /// the file.
+    pub async fn remove_consumer(&self, consumer: &str) -> Result<u64> {
+        self.own().await?;
+        let Some(queue) = self.inner.shared.hub.queue(consumer) else {
+            return Err(self.about(Error::new(ErrorKind::NotFound, format!("there is no consumer `{consumer}`"))));
+        };
+        if !queue.take() {
+            let text = format!("consumer `{consumer}` is running; stop it first");
+            return Err(self.about(Error::new(ErrorKind::Busy, text)));
+        }
+        let removed = async {
+            let mut tx = self.open_tx().await?;
+            let removed = tx.ours("removing a consumer", |db| {
+                db.execute("DELETE FROM catga_subscription WHERE consumer = ?1", [queue.id])?;
+                db.execute("DELETE FROM catga_retry WHERE consumer = ?1", [queue.id])?;
+                db.execute("DELETE FROM catga_queue WHERE consumer = ?1", [queue.id])
+            })?;
+            tx.effects.push(Effect::Removed(queue.id));
+            tx.commit().await.map_err(|error| self.about(error))?;
+            Ok(removed as u64)
+        };
+        let removed = removed.await;
+        queue.give_back();
+        removed
+    }
+
     /// Counts an event that nobody is registered for, and says so once for each subject.
     fn unheard(&self, subject: &Subject) {
         let mut unheard = self.inner.shared.hub.unheard.write().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -122,6 +122,25 @@ async fn a_consumer_gets_what_was_published_while_it_did_not_run() {
 }
 
 #[tokio::test]
+async fn a_consumer_is_removed_with_what_waits_for_it_and_only_by_an_explicit_act() {
+    let store = temporary().await;
+    let both = shop(&store, Script::fine()).on("audit", mail).build().await.unwrap();
+    both.send(Place(1)).await.unwrap().unwrap();
+    both.run_until_idle().await.unwrap();
+    // The program has lost a consumer; the file has not.
+    let app = shop(&store, Script::fine()).build().await.unwrap();
+    app.send(Place(2)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_queue"), 1);
+    assert_eq!(store.remove_consumer("shop.audit").await.unwrap(), 1);
+    app.send(Place(3)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_queue"), 0);
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails WHERE consumer = 'shop.mail'"), [1, 2, 3]);
+    assert_eq!(store.remove_consumer("shop.audit").await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
 async fn unreadable_bytes_are_buried_whole_and_the_rest_flows() {
     let store = temporary().await;
     let app = shop(&store, Script::fine()).build().await.unwrap();

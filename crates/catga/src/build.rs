@@ -163,7 +163,7 @@ impl<L> Builder<L> {
 
     /// Adds a consumer of an event, or of a command that was [enqueued](App::enqueue), under its own name. With the
     /// application's name it is durable: `shop.mail` receives what is published from its first start on, running or
-    /// not, until it is removed.
+    /// not, until it is removed from the store.
     pub fn on<M: Message + Wire, Kind>(self, consumer: &'static str, handler: impl IntoHandler<M, Kind> + Send) -> Self
     where
         L: Behaviors<M>,

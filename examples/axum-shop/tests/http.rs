@@ -3,7 +3,7 @@
 
 use axum::{Router, routing};
 use catga::{
-    App, Request,
+    App, Call, Envelope, Handler, MessageId, Parcel, Request, Str, Transport,
     axum::{Readiness, command},
     behavior::Idempotent,
     sqlite::Sqlite,
@@ -248,6 +248,57 @@ async fn it_drains_at_the_end() {
     })
     .await;
     again.end().await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_while_a_consumer_waits_for_a_newer_program() {
+    let shop = Running::start().await;
+    assert_eq!(shop.get("/ready").await.status, 200);
+    let (id, name) = (MessageId::new(), Str::from_static("orders.placed"));
+    let mut newer = Envelope::new(id, name, Str::from_static("json"), "{}".into());
+    newer.version = 2;
+    let parcel = Parcel::new("catga.orders.placed".into(), id, newer.encode().unwrap().into());
+    shop.store.publish(&[parcel], &mut Vec::new()).await.unwrap();
+    let unready = soon(async {
+        loop {
+            let answer = shop.get("/ready").await;
+            if answer.status != 200 {
+                break answer.problem(503);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert_eq!(unready.await["detail"], "consumer `shop.mail` waits for a newer program");
+    shop.end().await;
+}
+
+/// Tells of the trace that the request belongs to.
+#[derive(Request, Deserialize)]
+#[catga(name = "traced", reply = Option<String>, local)]
+struct Traced;
+
+struct Tell;
+
+impl Handler<Traced> for Tell {
+    async fn handle(&self, call: &mut Call<'_>, _: Traced) -> catga::Result<Option<String>> {
+        Ok(call.trace().map(|trace| String::from_utf8_lossy(&trace).into_owned()))
+    }
+}
+
+#[tokio::test]
+async fn a_trace_goes_on() {
+    let app = App::builder("traces").handle(Tell).build().await.unwrap();
+    let router = Router::new().route("/orders", routing::post(command::<Traced>)).with_state(app);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(async move { axum::serve(listener, router).await });
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(post(address, &format!("traceparent: {trace}\r\n"), "null").await.json(), json!(trace));
+    for none in [String::new(), format!("traceparent: {trace}0\r\n"), format!("traceparent: ff{}\r\n", &trace[2..])] {
+        let answer = post(address, &none, "null").await;
+        assert_eq!((answer.status, answer.body.as_str()), (204, ""));
+    }
+    server.abort();
 }
 
 /// Answers when it is let go.
