@@ -412,6 +412,16 @@ impl<T: Send + Sync + 'static> FromCall for State<T> {
     }
 }
 
+/// Refuses a subject out of bounds: 1 to 255 bytes. Hidden.
+pub fn check_subject(subject: &str) -> Result<()> {
+    if (1..=255).contains(&subject.len()) {
+        return Ok(());
+    }
+    let start: String = subject.chars().take(40).collect();
+    let text = format!("the subject `{start}…` has {} bytes; 1 to 255", subject.len());
+    Err(Error::new(ErrorKind::Invalid, text))
+}
+
 pub(crate) fn subject(prefix: &str, name: &str) -> Str {
     if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}").into() }
 }

@@ -50,7 +50,7 @@ pub use crate::{
     key::{Key, ToKey, partition},
     letters::{DeadLetters, Letter, LetterId, NewLetter},
     message::{Codec, Event, Message, Request, Wire},
-    outbox::{Fence, Lease, Outbox, Outgoing, Row},
+    outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
         Subscription, Token, Transport,
@@ -66,6 +66,7 @@ pub type Subject = Str;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
+        call::check_subject,
         holding::{refuse_if_held, scope},
         key::ToKey,
         message::{

@@ -126,6 +126,25 @@ pub trait Codec<T>: 'static {
         256
     }
 
+    /// Makes a value that may share the block it is decoded from: text and bytes of the message need no copy then.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), which the default calls.
+    fn decode_shared(bytes: &Bytes) -> Result<T> {
+        Self::decode(bytes)
+    }
+
+    /// Decodes into a value that is there, so that its own memory is used again.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), which the default calls; `value` is as it was then.
+    fn decode_in_place(bytes: &[u8], value: &mut T) -> Result<()> {
+        *value = Self::decode(bytes)?;
+        Ok(())
+    }
+
     /// Makes a value of bytes that the codec named `codec` wrote. A pair `(New, Old)` reads both.
     ///
     /// # Errors
@@ -136,7 +155,7 @@ pub trait Codec<T>: 'static {
             let text = format!("bytes in codec `{codec}`; expected `{}`", Self::NAME);
             return Err(Error::new(ErrorKind::Codec, text));
         }
-        Self::decode(bytes).map_err(|error| error.context(format_args!("codec `{codec}`")))
+        Self::decode_shared(bytes).map_err(|error| error.context(format_args!("codec `{codec}`")))
     }
 }
 
@@ -176,6 +195,14 @@ impl<T, New: Codec<T>, Old: Codec<T>> Codec<T> for (New, Old) {
 
     fn size_hint(value: &T) -> usize {
         New::size_hint(value)
+    }
+
+    fn decode_shared(bytes: &Bytes) -> Result<T> {
+        New::decode_shared(bytes)
+    }
+
+    fn decode_in_place(bytes: &[u8], value: &mut T) -> Result<()> {
+        New::decode_in_place(bytes, value)
     }
 
     fn decode_named(codec: &str, bytes: &Bytes) -> Result<T> {

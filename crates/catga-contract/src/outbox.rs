@@ -1,6 +1,24 @@
-use crate::{Key, MessageId, Result, Subject};
+use crate::{Headers, Key, MessageId, Result, Subject};
 use bytes::Bytes;
 use std::{future::Future, time::Duration};
+
+/// What the publisher of a message may say beside it.
+///
+/// ```
+/// use catga_contract::{Key, PublishOptions};
+///
+/// let options = PublishOptions { key: Some(Key::new("customer-17")), ..Default::default() };
+/// assert!(options.subject.is_none());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct PublishOptions {
+    /// The partition key instead of the message's own.
+    pub key: Option<Key>,
+    /// The subject instead of `{prefix}.{name}`, at most 255 bytes.
+    pub subject: Option<Subject>,
+    /// Headers for the consumers.
+    pub headers: Headers,
+}
 
 /// A message to be kept for sending.
 #[derive(Clone, Copy, Debug)]

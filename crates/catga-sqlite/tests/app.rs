@@ -137,6 +137,27 @@ async fn a_command_is_enqueued_for_its_consumer_and_a_consumer_takes_several_mes
     app.publish_with(Placed { id: 7 }, options).await.unwrap();
     app.run_until_idle().await.unwrap();
     assert_eq!(numbers(&store, "SELECT id FROM orders"), [42, 7], "one name, one order");
+    // From within a transaction, too, under another key and subject.
+    async fn hand_on(_: Pass, mut tx: Tx<Sqlite>) -> catga::Result<()> {
+        tx.enqueue(Double(50))?;
+        let mut options = PublishOptions { subject: Some("catga.orders.placed".into()), ..Default::default() };
+        options.headers.push("from", b"test")?;
+        tx.publish_with(Placed { id: 8 }, options)?;
+        Ok(())
+    }
+    #[derive(Request)]
+    #[catga(name = "pass", local)]
+    struct Pass;
+    drop(app);
+    let app = App::builder("shop").store(store.clone()).handle(hand_on);
+    let app = app.consumer("desk", |desk| desk.on(count_double).on(placed)).build().await.unwrap();
+    app.send(Pass).await.unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(numbers(&store, "SELECT id FROM orders"), [42, 7, 100, 8]);
+
+    let far = PublishOptions { subject: Some("s".repeat(256).into()), ..Default::default() };
+    let error = app.publish_with(Placed { id: 9 }, far).await.unwrap_err();
+    assert!(error.to_string().contains("has 256 bytes; 1 to 255"), "{error}");
     let nobody = App::builder("empty").build().await.unwrap().publish(Placed { id: 1 }).await.unwrap_err();
     assert_eq!(nobody.kind(), ErrorKind::Unsupported);
     assert!(nobody.to_string().contains("publishing `orders.placed`"), "{nobody}");

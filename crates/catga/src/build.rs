@@ -96,6 +96,14 @@ impl<L> Builder<L> {
         self
     }
 
+    /// Carries events and commands by the transport that the environment variable `CATGA_URL` names: unset, empty or
+    /// `store:` is the store's own queue. Any other one is a mistake that `build()` reports, with what this program has.
+    pub fn transport_from_env(mut self) -> Self {
+        let url = std::env::var("CATGA_URL").unwrap_or_default();
+        self.parts.problems.extend(transport_problem(&url));
+        self
+    }
+
     /// Puts a behavior around every handler that is added after it; the first one is the outermost. One that does not
     /// fit a message is a compile error where that message's handler is added: such a one goes on its handler alone,
     /// `.handle(place.with(behavior))`, or into a [`module`](Self::module).
@@ -388,6 +396,14 @@ fn registrations(consumers: &[Arc<Consumer>], resources: &Resources) -> Vec<Regi
     consumers.iter().map(registration).collect()
 }
 
+/// What is wrong with a transport's URL. A password in it is not repeated.
+fn transport_problem(url: &str) -> Option<String> {
+    let (scheme, _) = url.split_once(':').unwrap_or((url, ""));
+    (!matches!(scheme, "" | "store")).then(|| {
+        format!("CATGA_URL asks for the transport `{scheme}:…`; this program has the store's own queue only (`store:`)")
+    })
+}
+
 /// The longest names of applications and consumers: a durable name is made of both.
 const NAME_MAX: usize = 100;
 /// The longest name of a message; with its prefix it is a subject of at most 255 bytes.
@@ -408,5 +424,19 @@ impl<L> std::fmt::Debug for Builder<L> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let consumers: Vec<_> = self.parts.routes.iter().map(|route| route.consumer).collect();
         f.debug_struct("Builder").field("name", &self.parts.name).field("consumers", &consumers).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_that_this_program_lacks_is_a_problem() {
+        assert_eq!(transport_problem(""), None);
+        assert_eq!(transport_problem("store:"), None);
+        let problem = transport_problem("nats://user:secret@host:4222").unwrap();
+        assert!(problem.contains("`nats:…`") && !problem.contains("secret"), "{problem}");
+        assert!(transport_problem("nonsense").is_some());
     }
 }

@@ -30,6 +30,8 @@ pub mod axum;
 mod backoff;
 pub mod behavior;
 mod build;
+#[cfg(feature = "cli")]
+pub mod cli;
 mod describe;
 mod handlers;
 #[cfg(feature = "json")]
@@ -49,7 +51,6 @@ pub use crate::{
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
     describe::Description,
-    publish::PublishOptions,
     send::{Failures, send_to},
 };
 #[doc(hidden)]
@@ -60,9 +61,9 @@ pub use catga_contract::Fault;
 pub use catga_contract::{
     Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Entered,
     Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey,
-    IntoHandler, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel, Registration, Request, Resources, Result,
-    SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey, Token,
-    Transport, Tx, UnitOfWork, Wire,
+    IntoHandler, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions, Registration, Request,
+    Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
+    Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.

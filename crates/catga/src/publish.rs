@@ -3,30 +3,12 @@
 use crate::App;
 use bytes::Bytes;
 use catga_contract::{
-    Codec, Envelope, Error, ErrorKind, Event, Headers, Key, Message, MessageId, Outcome, Parcel, Request, Result, Str,
-    Subject, Transport, Wire,
+    __private::check_subject, Codec, Envelope, Error, ErrorKind, Event, Message, MessageId, Outcome, Parcel,
+    PublishOptions, Request, Result, Str, Transport, Wire,
 };
 
 /// How often a publish whose answer was lost is repeated, under the same id.
 const TRIES: u32 = 5;
-
-/// What the publisher of a message may say beside it.
-///
-/// ```
-/// use catga::{Key, PublishOptions};
-///
-/// let options = PublishOptions { key: Some(Key::new("customer-17")), ..Default::default() };
-/// assert!(options.subject.is_none());
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct PublishOptions {
-    /// The partition key instead of the message's own.
-    pub key: Option<Key>,
-    /// The subject instead of `{prefix}.{name}`, at most 255 bytes.
-    pub subject: Option<Subject>,
-    /// Headers for the consumers.
-    pub headers: Headers,
-}
 
 impl App {
     /// Hands an event to the transport, outside any transaction; answers its id when the transport has kept it. Inside
@@ -77,6 +59,8 @@ impl App {
             let text = "the application has no transport: add `.transport(…)`, or a store that brings a queue";
             return Err(about(Error::new(ErrorKind::Unsupported, text)));
         };
+        let subject = options.subject.unwrap_or_else(|| self.0.resources.subject(M::NAME));
+        check_subject(&subject).map_err(about)?;
         let id = MessageId::new();
         let codec = Str::from_static(<M::Codec as Codec<M>>::NAME);
         let mut envelope = Envelope::new(id, Str::from_static(M::NAME), codec, Bytes::new());
@@ -85,7 +69,6 @@ impl App {
         envelope.headers = options.headers;
         let mut frame = Vec::with_capacity(128 + <M::Codec as Codec<M>>::size_hint(message));
         envelope.encode_with(&mut frame, |out| <M::Codec as Codec<M>>::encode(message, out)).map_err(about)?;
-        let subject = options.subject.unwrap_or_else(|| self.0.resources.subject(M::NAME));
         let parcel = [Parcel::new(subject, id, frame.into())];
         let mut outcomes = Vec::with_capacity(1);
         for _ in 0..TRIES {
