@@ -1,7 +1,8 @@
-//! The bytes of Catga: shared text ([`Str`]) and the places that encoders write to ([`Sink`]).
+//! The bytes of Catga: shared text ([`Str`]), the places that encoders write to ([`Sink`]), and an allocator that counts
+//! ([`CountingAlloc`]).
 //!
-//! It is a crate of its own because it is what every other one stands on, because the buffer pool will live here with
-//! the only `unsafe` code of the workspace, and because it can be used alone.
+//! It is a crate of its own because it is what every other one stands on, because the only `unsafe` code of the
+//! workspace lives here, in the allocator today and in the buffer pool to come, and because it can be used alone.
 //!
 //! ```
 //! use catga_buf::Str;

@@ -11,7 +11,7 @@
 //! | `error` | [`Error`], one word wide, whose [`ErrorKind`] says what can be done |
 //! | `message`, `id`, `key` | what a message is, how it is named, identified and partitioned |
 //! | `envelope` | the bytes of a message on the road, specified in `docs/frame.md` |
-//! | `call`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
+//! | `call`, `context`, `resources`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
 //! | `unit`, `tx` | the unit of work and [`Tx`], the open transaction in a handler's hands |
 //! | `behavior` | what is put around handlers |
 //! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
@@ -22,6 +22,7 @@
 mod behavior;
 mod boxed;
 mod call;
+mod context;
 mod envelope;
 mod error;
 mod events;
@@ -33,6 +34,7 @@ mod key;
 mod letters;
 mod message;
 mod outbox;
+mod resources;
 mod transport;
 mod tx;
 mod unit;
@@ -40,7 +42,8 @@ mod unit;
 pub use crate::{
     behavior::{Behavior, Behaviors, With},
     boxed::{BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
-    call::{Call, Context, Fault, FromCall, Needs, Resources, SendOptions, State},
+    call::{Call, FromCall, State},
+    context::{Context, SendOptions},
     envelope::{Envelope, Headers},
     error::{BoxError, Error, ErrorKind, Result},
     events::{Checkpoints, EventStore, Expect, NewEvent, Recorded},
@@ -51,6 +54,7 @@ pub use crate::{
     letters::{DeadLetters, Letter, LetterId, NewLetter},
     message::{Codec, Event, Message, Request, Wire},
     outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
+    resources::{Fault, Needs, Resources},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
         Subscription, Token, Transport,
@@ -66,12 +70,12 @@ pub type Subject = Str;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        call::check_subject,
         holding::{refuse_if_held, scope},
         key::ToKey,
         message::{
             keep::{Keep, KeepAny, KeepResult},
             open,
         },
+        resources::check_subject,
     };
 }

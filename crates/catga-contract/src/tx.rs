@@ -1,6 +1,6 @@
 use crate::{
     Call, Codec, Envelope, Error, ErrorKind, Event, FromCall, Key, Message, MessageId, Needs, Outgoing, PublishOptions,
-    Request, Resources, Result, Str, Unit, UnitOfWork, Wire, call,
+    Request, Resources, Result, Str, Unit, UnitOfWork, Wire, call, resources,
 };
 use bytes::Bytes;
 use std::{
@@ -68,8 +68,8 @@ impl<S: UnitOfWork> Tx<S> {
 
     fn keep<M: Message + Wire>(&mut self, message: &M, options: PublishOptions) -> Result<MessageId> {
         let parent = &self.parent;
-        let subject = options.subject.unwrap_or_else(|| call::subject(&parent.prefix, M::NAME));
-        call::check_subject(&subject).map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
+        let subject = options.subject.unwrap_or_else(|| resources::subject(&parent.prefix, M::NAME));
+        resources::check_subject(&subject).map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
         let ordinal = u32::try_from(self.messages.kept.len())
             .map_err(|_| Error::new(ErrorKind::Invalid, "more than 4,294,967,295 messages in one call"))?;
         let id = parent.id.child(&parent.consumer, ordinal);

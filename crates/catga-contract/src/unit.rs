@@ -1,7 +1,7 @@
 use crate::{
     Error, ErrorKind, NewLetter, Outbox, Outgoing, Resources, Result, Settle, Token,
     boxed::{BoxFuture, BoxTransport},
-    call::Fault,
+    resources::Fault,
     tx::{Home, Messages},
 };
 use bytes::Bytes;

@@ -2,6 +2,7 @@ use crate::{
     backoff::Backoff,
     build::Builder,
     handlers::{About, Consumer, Handlers},
+    metrics::Client,
     stop::{Stop, Stopped},
     store::AnyStore,
     worker::Work,
@@ -36,6 +37,7 @@ pub(crate) struct Core {
     pub(crate) work: watch::Sender<u64>,
     /// Consumers that wait for a newer program, and why.
     pub(crate) paused: Mutex<BTreeMap<Str, String>>,
+    pub(crate) client: Client,
 }
 
 impl Core {

@@ -1,5 +1,6 @@
 //! Handlers whose types are forgotten: how a message finds the function that answers it.
 
+use crate::metrics::Consumed;
 use catga_contract::{
     Call, Codec, Envelope, Error, ErrorKind, Event, Handler, IntoHandler, Message, Needs, Request, Resources, Result,
     Str, Wire,
@@ -143,6 +144,8 @@ pub(crate) struct Consumer {
     pub(crate) routes: Vec<Route>,
     /// The store in whose transaction its handlers work, if they take a `Tx`.
     pub(crate) unit: Option<TypeId>,
+    /// What became of deliveries that no route takes.
+    pub(crate) unknown: Consumed,
 }
 
 /// One message that a consumer takes.
@@ -151,6 +154,7 @@ pub(crate) struct Route {
     pub(crate) aliases: &'static [&'static str],
     pub(crate) version: u16,
     pub(crate) codec: &'static str,
+    pub(crate) consumed: Consumed,
     run: Box<dyn Run>,
 }
 
@@ -173,6 +177,11 @@ impl Consumer {
     /// What takes the message, for a log or a dead letter.
     pub(crate) fn handler(&self, envelope: Option<&Envelope>) -> &'static str {
         envelope.and_then(|envelope| self.route(envelope).ok()).map_or("", |route| route.about.handler)
+    }
+
+    /// Where deliveries of that message are counted.
+    pub(crate) fn consumed(&self, envelope: Option<&Envelope>) -> &Consumed {
+        envelope.and_then(|envelope| self.route(envelope).ok()).map_or(&self.unknown, |route| &route.consumed)
     }
 }
 
@@ -234,6 +243,7 @@ impl PendingRoute {
             Needs::new(format!("consumer `{consumer}`, handler `{}` of `{}`,", about.handler, about.message));
         let run = prepare(resources, &mut needs);
         problems.extend_from_slice(needs.problems());
-        (run.map(|run| Route { about, aliases, version, codec, run }), needs.unit())
+        let consumed = Consumed::default();
+        (run.map(|run| Route { about, aliases, version, codec, consumed, run }), needs.unit())
     }
 }

@@ -15,12 +15,29 @@
 //! mark, business writes, outgoing messages and acknowledgement are one commit. A process may be killed at any moment;
 //! what was not committed comes again.
 //!
+//! # Where to look
+//!
+//! | for | see |
+//! |---|---|
+//! | putting an application together, and running it | [`Builder`], [`App`] |
+//! | messages, handlers and what they take | the derives [`Request`](macro@Request) and [`Event`](macro@Event), [`HandlerFn`], [`Tx`], [`State`], [`Context`] |
+//! | validation, retries, limits, breakers, idempotency | [`behavior`] |
+//! | what failed, and what is done about it | [`Error`], [`ErrorKind`] |
+//! | a store, transport or codec of one's own | [`UnitOfWork`], [`Transport`], [`Codec`] |
+//!
 //! # Crate features
 //!
 //! | feature | default | brings |
 //! |---|---|---|
-//! | `json` | yes | [`Json`], the codec that the derives name unless told otherwise |
+#![cfg_attr(feature = "json", doc = "| `json` | yes | [`Json`], the codec that the derives name unless told otherwise |")]
+#![cfg_attr(not(feature = "json"), doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |")]
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
+//! | `axum` | no | `catga::axum`: commands over HTTP, problems, readiness, shutdown; with `json` |
+//! | `cache` | no | `behavior::Cache`, answers kept for a while, by the crate `moka` |
+//! | `rate-limit` | no | `behavior::RateLimit`, by the crate `governor` |
+//! | `cli` | no | `catga::cli`, the verbs of the `catga` program for a binary of one's own; with `json` |
+//!
+//! Each brings its own dependencies; none changes what the others do.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -36,7 +53,9 @@ mod describe;
 mod handlers;
 #[cfg(feature = "json")]
 mod json;
+mod metrics;
 mod panic;
+mod parts;
 mod publish;
 mod relay;
 mod send;
@@ -51,6 +70,7 @@ pub use crate::{
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
     describe::Description,
+    metrics::Metrics,
     send::{Failures, send_to},
 };
 #[doc(hidden)]

@@ -1,10 +1,15 @@
 //! Messages that leave this process without a transaction.
 
-use crate::App;
+use crate::{App, app::Core, metrics::error_type};
 use bytes::Bytes;
 use catga_contract::{
-    __private::check_subject, Codec, Envelope, Error, ErrorKind, Event, Message, MessageId, Outcome, Parcel,
-    PublishOptions, Request, Result, Str, Transport, Wire,
+    __private::check_subject, BoxTransport, Codec, Envelope, Error, ErrorKind, Event, Message, MessageId, Outcome,
+    Parcel, PublishOptions, Request, Result, Str, Transport, Wire,
+};
+use std::time::Instant;
+use tracing::{
+    Instrument, Level, Span,
+    field::{self, Empty},
 };
 
 /// How often a publish whose answer was lost is repeated, under the same id.
@@ -73,7 +78,7 @@ impl App {
         let mut outcomes = Vec::with_capacity(1);
         for _ in 0..TRIES {
             outcomes.clear();
-            transport.publish(&parcel, &mut outcomes).await.map_err(about)?;
+            self.0.send(transport, &parcel, &mut outcomes).await.map_err(about)?;
             match outcomes.pop() {
                 Some(Outcome::Stored | Outcome::Duplicate) => return Ok(id),
                 Some(Outcome::Refused(error)) => return Err(about(error)),
@@ -87,4 +92,48 @@ impl App {
         let text = format!("message {id}: no answer to {TRIES} tries; it is unknown whether it was kept");
         Err(about(Error::new(ErrorKind::Timeout, text)))
     }
+}
+
+impl Core {
+    /// Hands a batch to the transport, in a span by the names of OpenTelemetry's semantic conventions for messaging,
+    /// and counts what became of it.
+    pub(crate) async fn send(
+        &self,
+        transport: &BoxTransport,
+        parcels: &[Parcel],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<()> {
+        let (span, began) = (span(parcels), Instant::now());
+        let sent = transport.publish(parcels, outcomes).instrument(span.clone()).await;
+        if let Some(error) = self.client.sent(parcels, &sent, outcomes, began.elapsed()) {
+            span.record("error.type", error_type(error));
+            span.record("otel.status_code", "ERROR");
+        }
+        sent
+    }
+}
+
+/// The span of a batch: what differs from message to message is absent, unless there is one message only.
+fn span(parcels: &[Parcel]) -> Span {
+    if !tracing::span_enabled!(target: "catga::send", Level::INFO) {
+        return Span::none();
+    }
+    let subject = parcels.first().map_or("", |parcel| parcel.subject.as_str());
+    let destination = parcels.iter().all(|parcel| parcel.subject == *subject).then_some(subject);
+    let one = if let [parcel] = parcels { Envelope::decode(&parcel.frame).ok() } else { None };
+    let name = destination.map_or("send".into(), |destination| format!("send {destination}"));
+    tracing::info_span!(
+        target: "catga::send",
+        "send",
+        otel.name = name,
+        otel.kind = "producer",
+        otel.status_code = Empty,
+        messaging.operation.name = "send",
+        messaging.operation.r#type = "send",
+        messaging.destination.name = destination,
+        messaging.message.id = one.as_ref().map(|message| field::display(message.id)),
+        messaging.message.conversation_id = one.as_ref().map(|message| field::display(message.correlation)),
+        messaging.batch.message_count = (parcels.len() > 1).then_some(parcels.len()),
+        error.r#type = Empty,
+    )
 }

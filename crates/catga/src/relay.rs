@@ -39,7 +39,7 @@ pub(crate) async fn relay<S: Outbox>(
             stop.pause(TROUBLE.pause(u32::MAX)).await;
             continue;
         };
-        match carry(&*store, &transport, &lease).await {
+        match carry(&*store, &core, &transport, &lease).await {
             Ok(Carried::Nothing) => {
                 failures = 0;
                 stop.unless(tokio::time::timeout(RENEW, store.written())).await;
@@ -75,7 +75,7 @@ fn report(error: &Error) {
     tracing::warn!(%error, "relay: no lease; it is asked for again");
 }
 
-async fn carry(store: &impl Outbox, transport: &BoxTransport, lease: &Lease) -> Result<Carried> {
+async fn carry(store: &impl Outbox, core: &Core, transport: &BoxTransport, lease: &Lease) -> Result<Carried> {
     let rows = store.pending(lease, BATCH).await?;
     if rows.is_empty() {
         return Ok(Carried::Nothing);
@@ -87,7 +87,7 @@ async fn carry(store: &impl Outbox, transport: &BoxTransport, lease: &Lease) -> 
         let parcel = |row: &&Row| Parcel::new(row.subject.clone(), row.id, row.frame.clone());
         let parcels: Vec<Parcel> = wave.iter().map(parcel).collect();
         let mut outcomes = Vec::with_capacity(parcels.len());
-        transport.publish(&parcels, &mut outcomes).await?;
+        core.send(transport, &parcels, &mut outcomes).await?;
         let (mut sent, mut refused) = (Vec::with_capacity(wave.len()), Vec::new());
         let mut outcomes = outcomes.into_iter();
         for row in wave {

@@ -169,10 +169,7 @@ impl<S: UnitOfWork> Worker<S> {
                 break;
             }
         }
-        unit.commit().await?;
-        if !self.shared {
-            self.settler.settle(&answers).await?;
-        }
+        self.commit(*unit, &answers).await?;
         for (delivery, verdict) in waiting.drain(..verdicts.len()).zip(verdicts) {
             self.tell(&delivery, &verdict);
         }
@@ -299,7 +296,7 @@ impl<S: UnitOfWork> Worker<S> {
         tracing::debug!(
             target: "catga::delivery", consumer = %consumer.name, id = %envelope.id, attempt = u64::from(attempt), "started"
         );
-        let held = call.has_unit().then(|| self.store.id());
+        let (held, began) = (call.has_unit().then(|| self.store.id()), Instant::now());
         let mut run = route.run(&mut call, envelope);
         let answer = match held {
             // A behavior that asked for the store's writer would wait for this call.
@@ -311,6 +308,7 @@ impl<S: UnitOfWork> Worker<S> {
         };
         drop(run);
         let answer = answer.unwrap_or_else(|panic| Err(panic::error(&*panic)));
+        route.consumed.called(began.elapsed(), answer.as_ref().err());
         let answer = answer.map_err(|error| {
             let (consumer, handler) = (&consumer.name, route.about.handler);
             let Envelope { id, name, .. } = envelope;
@@ -385,6 +383,17 @@ impl<S: UnitOfWork> Worker<S> {
         }
     }
 
+    /// Commits what settles the deliveries; where the queue lies elsewhere, settles them there.
+    async fn commit(&self, unit: Unit<S>, answers: &[(Token, Settle)]) -> Result<()> {
+        let began = Instant::now();
+        let mut settled = unit.commit().await;
+        if settled.is_ok() && !self.shared {
+            settled = self.settler.settle(answers).await;
+        }
+        self.work.core.client.settled(&settled, began.elapsed());
+        settled
+    }
+
     /// The delivery at `at` spoiled the transaction of its batch: its failure is settled in a transaction of its own,
     /// and the others, which were undone with it, are handled again.
     async fn convict(&self, waiting: &mut VecDeque<Delivery>, at: usize, error: Error) -> Result<()> {
@@ -392,10 +401,7 @@ impl<S: UnitOfWork> Worker<S> {
         let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
         let mut answers = Vec::new();
         let verdict = self.conclude(unit.tx().await?, delivery, error, &mut answers).await?;
-        unit.commit().await?;
-        if !self.shared {
-            self.settler.settle(&answers).await?;
-        }
+        self.commit(unit, &answers).await?;
         if let Some(delivery) = waiting.remove(at) {
             self.tell(&delivery, &verdict);
         }
@@ -430,10 +436,7 @@ impl<S: UnitOfWork> Worker<S> {
                 Err(error) => self.conclude(tx, delivery, error, &mut answers).await?,
             });
         }
-        unit.commit().await?;
-        if !self.shared {
-            self.settler.settle(&answers).await?;
-        }
+        self.commit(unit, &answers).await?;
         for (delivery, verdict) in waiting.drain(..known).zip(verdicts) {
             self.tell(&delivery, &verdict);
         }
@@ -449,18 +452,23 @@ impl<S: UnitOfWork> Worker<S> {
         let consumer = &self.work.consumer.name;
         let id = delivery.message.as_ref().map(|envelope| envelope.id).unwrap_or_default();
         let attempt = u64::from(delivery.started) + 1;
+        let consumed = self.work.consumer.consumed(delivery.message.as_ref().ok());
         match verdict {
             Verdict::Committed => {
+                consumed.settled(None);
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "committed");
             }
             Verdict::Duplicate => {
+                consumed.duplicate();
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "duplicate");
             }
             Verdict::Again(error) => {
+                consumed.settled(Some(error));
                 let error = format_args!("{error:#}");
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, error, "failed");
             }
             Verdict::Buried(error) => {
+                consumed.buried(error);
                 let error = format_args!("{error:#}");
                 tracing::error!(target: "catga::delivery", %consumer, %id, attempt, error, "buried");
             }

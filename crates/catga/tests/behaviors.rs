@@ -192,13 +192,17 @@ async fn each_try_inside_a_retry_has_its_own_time_and_ends_with_it() {
     assert_eq!(*log.lock().unwrap(), ["begun", "dropped", "begun", "dropped"]);
 }
 
-/// The spans of `catga::process` with all that was recorded in them.
-#[derive(Clone, Default)]
-struct Spans(Arc<Mutex<BTreeMap<u64, BTreeMap<String, String>>>>);
+/// The spans of one target with all that was recorded in them.
+#[derive(Clone)]
+struct Spans(&'static str, Arc<Mutex<BTreeMap<u64, BTreeMap<String, String>>>>);
 
 impl Spans {
+    fn of(target: &'static str) -> Self {
+        Self(target, Arc::default())
+    }
+
     fn take(&self) -> BTreeMap<String, String> {
-        let spans = std::mem::take(&mut *self.0.lock().unwrap());
+        let spans = std::mem::take(&mut *self.1.lock().unwrap());
         assert_eq!(spans.len(), 1, "{spans:?}");
         spans.into_values().next().unwrap()
     }
@@ -224,8 +228,8 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Spans {
         id: &tracing::span::Id,
         _: tracing_subscriber::layer::Context<'_, S>,
     ) {
-        if attributes.metadata().target() == "catga::process" {
-            attributes.record(&mut Fields(self.0.lock().unwrap().entry(id.into_u64()).or_default()));
+        if attributes.metadata().target() == self.0 {
+            attributes.record(&mut Fields(self.1.lock().unwrap().entry(id.into_u64()).or_default()));
         }
     }
 
@@ -235,7 +239,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Spans {
         values: &tracing::span::Record<'_>,
         _: tracing_subscriber::layer::Context<'_, S>,
     ) {
-        if let Some(fields) = self.0.lock().unwrap().get_mut(&id.into_u64()) {
+        if let Some(fields) = self.1.lock().unwrap().get_mut(&id.into_u64()) {
             values.record(&mut Fields(fields));
         }
     }
@@ -243,7 +247,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Spans {
 
 #[tokio::test]
 async fn a_span_has_the_names_of_the_conventions() {
-    let spans = Spans::default();
+    let spans = Spans::of("catga::process");
     let _listening = spans.listen();
     let app = asked(|_, _| Ok(1)).with(Trace::system("catga_memory")).handle(answer).build().await.unwrap();
     app.send(Ask(1)).await.unwrap();
@@ -265,7 +269,7 @@ async fn a_span_has_the_names_of_the_conventions() {
 
 #[tokio::test]
 async fn failures_panics_and_dropped_calls_stand_in_their_spans() {
-    let spans = Spans::default();
+    let spans = Spans::of("catga::process");
     let _listening = spans.listen();
     let fails = |number, _| match number {
         1 => Err(error(ErrorKind::NotFound).context("looking")),
@@ -662,6 +666,10 @@ mod consumed {
     #[catga(name = "happened")]
     struct Happened(u64);
 
+    #[derive(Event, Clone, Serialize, Deserialize)]
+    #[catga(name = "happened.at.length")]
+    struct Long(String);
+
     async fn write(Happened(number): Happened, mut tx: Tx<Sqlite>) -> catga::Result<()> {
         tx.execute("INSERT INTO happened (number) VALUES (?1)", [number])?;
         if number == 0 { panic!("oh") } else { Ok(()) }
@@ -683,7 +691,7 @@ mod consumed {
 
     #[tokio::test]
     async fn the_span_of_a_delivery_names_its_consumer_and_a_panic_in_it_is_isolated() {
-        let (spans, store) = (Spans::default(), store().await);
+        let (spans, store) = (Spans::of("catga::process"), store().await);
         let _listening = spans.listen();
         let app = strict(&store).with(Trace::system("catga_sqlite")).with(CatchPanic).on("mail", write);
         let app = app.build().await.unwrap();
@@ -699,6 +707,46 @@ mod consumed {
             assert_eq!(span.get("error.type").map(String::as_str), failure);
         }
         assert_eq!(numbers(&store), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn what_leaves_has_a_span_by_the_names_of_the_conventions() {
+        #[derive(Request, Serialize, Deserialize)]
+        #[catga(name = "begin", reply = ())]
+        struct Begin(u64);
+
+        async fn begin(Begin(count): Begin, mut tx: Tx<Sqlite>) -> catga::Result<()> {
+            (1..=count).try_for_each(|number| tx.publish(Happened(number)).map(drop))
+        }
+
+        let (spans, store) = (Spans::of("catga::send"), store().await);
+        let _listening = spans.listen();
+        let app = strict(&store).handle(begin).on("mail", write).build().await.unwrap();
+        let id = app.publish(Happened(1)).await.unwrap().to_string();
+        let mut expected = BTreeMap::from(
+            [
+                ("messaging.destination.name", "catga.happened"),
+                ("messaging.message.conversation_id", &id),
+                ("messaging.message.id", &id),
+                ("messaging.operation.name", "send"),
+                ("messaging.operation.type", "send"),
+                ("otel.kind", "producer"),
+                ("otel.name", "send catga.happened"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        assert_eq!(spans.take(), expected);
+
+        app.send(Begin(2)).await.unwrap();
+        app.run_until_idle().await.unwrap();
+        expected.retain(|name, _| !name.starts_with("messaging.message."));
+        expected.insert("messaging.batch.message_count".into(), "2".into());
+        assert_eq!(spans.take(), expected, "the relay carries a batch");
+
+        let large = Long("x".repeat(16 * 1024 * 1024));
+        app.publish(large).await.unwrap_err();
+        let span = spans.take();
+        assert_eq!((span["error.type"].as_str(), span["otel.status_code"].as_str()), ("invalid", "ERROR"));
     }
 
     #[cfg(feature = "rate-limit")]

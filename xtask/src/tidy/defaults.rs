@@ -44,8 +44,10 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// What the code gives that name first, as a constant or as a field.
+/// What the code gives that name first, as a constant or as a field; comments are no code.
 fn value(code: &str, name: &str) -> Option<String> {
+    let code: Vec<_> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join("\n");
     code.match_indices(name).find_map(|(at, _)| {
         let before = code[..at].chars().next_back();
         let rest = code[at + name.len()..].strip_prefix(':')?;
@@ -74,7 +76,7 @@ fn field(text: &str) -> String {
 
 #[test]
 fn values_are_read_as_the_page_writes_them() {
-    let code = "struct A { calls: u32 }\nconst CALLS: usize = 16;\nA { calls: 1_024, wait: Duration::from_millis(20), share: 0.5 }";
+    let code = "struct A { calls: u32 }\nconst CALLS: usize = 16;\n/// A { calls: 7 }\nA { calls: 1_024, wait: Duration::from_millis(20), share: 0.5 }";
     assert_eq!(value(code, "CALLS").unwrap(), "16");
     assert_eq!(value(code, "calls").unwrap(), "1,024");
     assert_eq!(value(code, "wait").unwrap(), "20 ms");

@@ -1,4 +1,5 @@
-use catga_contract::{Behavior, Call, ErrorKind, Handler, Message, Result};
+use crate::metrics::error_type;
+use catga_contract::{Behavior, Call, Handler, Message, Result};
 use std::time::Instant;
 use tracing::{Instrument, Level, Span, field::Empty};
 
@@ -88,7 +89,7 @@ impl<M: Message> Behavior<M> for Trace {
         let answer = next.handle(call, message).instrument(end.span.clone()).await;
         end.answered = true;
         if let Err(error) = &answer {
-            end.span.record("error.type", name(error.kind()));
+            end.span.record("error.type", error_type(error.kind()));
             end.span.record("otel.status_code", "ERROR");
             end.span.record("otel.status_description", format_args!("{error:#}"));
         }
@@ -110,24 +111,5 @@ impl Drop for End {
             self.span.record("error.type", if std::thread::panicking() { "panic" } else { "dropped" });
             self.span.record("otel.status_code", "ERROR");
         }
-    }
-}
-
-fn name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Handler => "handler",
-        ErrorKind::Permanent => "permanent",
-        ErrorKind::NoHandler => "no_handler",
-        ErrorKind::Codec => "codec",
-        ErrorKind::Invalid => "invalid",
-        ErrorKind::Unsupported => "unsupported",
-        ErrorKind::Conflict => "conflict",
-        ErrorKind::NotFound => "not_found",
-        ErrorKind::Timeout => "timeout",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Busy => "busy",
-        ErrorKind::Closed => "closed",
-        // What the conventions say for the rest.
-        _ => "_OTHER",
     }
 }
