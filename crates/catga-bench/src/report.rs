@@ -45,6 +45,7 @@ fn outcome(outcome: &Outcome) -> Vec<String> {
     let verdict = match outcome.verdict {
         Verdict::Held => "held",
         Verdict::Missed => "MISSED",
+        Verdict::Short => "short of the goal",
         Verdict::NoPeer => "no peer",
     };
     vec![format!("{} {}", outcome.name, outcome.bound), outcome.by.to_owned(), found, verdict.to_owned()]

@@ -34,6 +34,11 @@ impl Place {
 #[catga(name = "bench.place-plainly", reply = u64, local)]
 pub struct PlacePlainly(pub Place);
 
+/// The same order for a handler that takes nothing else.
+#[derive(Clone, Copy, Debug, Request)]
+#[catga(name = "bench.place-barely", reply = u64, local)]
+pub struct PlaceBarely(pub Place);
+
 /// An order was taken: 48 bytes, nothing on the heap, so that a clone allocates nothing.
 #[derive(Clone, Copy, Debug, Event)]
 #[catga(name = "bench.placed", local)]
@@ -75,6 +80,15 @@ pub async fn place(order: Place, State(repo): State<Repo>, context: Context) -> 
 /// None.
 pub async fn place_plainly(PlacePlainly(order): PlacePlainly, State(repo): State<Repo>) -> Result<u64> {
     Ok(repo.take(&order, 1))
+}
+
+/// Takes an order with nothing at hand.
+///
+/// # Errors
+///
+/// None.
+pub async fn place_barely(PlaceBarely(order): PlaceBarely) -> Result<u64> {
+    Ok(std::hint::black_box(&order).customer)
 }
 
 /// Hears of an order.
@@ -145,9 +159,9 @@ pub fn app_through_three() -> Result<App> {
 
 fn build<L>(builder: Builder<L>) -> Result<App>
 where
-    L: Behaviors<Place> + Behaviors<PlacePlainly> + Behaviors<Placed> + Behaviors<Noted>,
+    L: Behaviors<Place> + Behaviors<PlacePlainly> + Behaviors<PlaceBarely> + Behaviors<Placed> + Behaviors<Noted>,
 {
-    let builder = builder.handle(place).handle(place_plainly);
+    let builder = builder.handle(place).handle(place_plainly).handle(place_barely);
     let builder = builder.hear(hear).hear(hear).hear(hear).hear(hear_note).hear(hear_note).hear(hear_note);
     crate::ready(builder.build())
 }

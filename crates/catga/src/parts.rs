@@ -97,8 +97,20 @@ impl Parts {
         }
         let work = tokio::sync::watch::Sender::new(0);
         let (paused, client) = Default::default();
-        let core =
-            Core { name, resources, handlers, about, consumers, stores, transport, backoff, drain, work, paused, client };
+        let core = Core {
+            name,
+            resources,
+            handlers,
+            about,
+            consumers,
+            stores,
+            transport,
+            backoff,
+            drain,
+            work,
+            paused,
+            client,
+        };
         let app = App::new(core);
         #[cfg(feature = "json")]
         for store in &app.0.stores {
@@ -138,7 +150,12 @@ fn prepare_consumers(
         let name: Str = format!("{application}.{}", route.consumer).into();
         if consumers.last().is_none_or(|last| last.name != name) {
             problems.extend(name_problem("consumer", route.consumer, NAME_MAX));
-            consumers.push(Consumer { name: name.clone(), routes: Vec::new(), unit: None, unknown: Consumed::default() });
+            consumers.push(Consumer {
+                name: name.clone(),
+                routes: Vec::new(),
+                unit: None,
+                unknown: Consumed::default(),
+            });
         }
         let Some(consumer) = consumers.last_mut() else { continue };
         let message = route.about.message;

@@ -96,7 +96,8 @@ fn the_contract_has_few_traits_and_those_ask_for_little() {
 #[test]
 fn axum_costs_few_lines() {
     let code = files().into_iter().filter(|(path, _)| path.starts_with("crates/catga/src/axum/"));
-    let code: Vec<_> = code.flat_map(|(_, code)| code.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()).collect();
+    let code: Vec<_> =
+        code.flat_map(|(_, code)| code.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()).collect();
     let lines = code.iter().filter(|line| !line.is_empty() && !line.starts_with("//")).count();
     assert!((50..=AXUM).contains(&lines), "crates/catga/src/axum has {lines} lines of code; at most {AXUM}");
 }

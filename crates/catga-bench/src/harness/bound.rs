@@ -10,6 +10,8 @@ pub struct Bound {
     pub by: &'static str,
     /// How much.
     pub at_most: AtMost,
+    /// Whether missing it is a failure; else it is where we want to go.
+    pub gates: bool,
 }
 
 /// How much more than another figure.
@@ -29,6 +31,8 @@ pub enum Verdict {
     Held,
     /// The median is above it.
     Missed,
+    /// The median is above what is only a goal yet.
+    Short,
     /// One of the two was not measured.
     NoPeer,
 }
@@ -51,12 +55,17 @@ pub struct Outcome {
 impl Bound {
     /// `name` takes at most so many times what `by` takes.
     pub const fn times(name: &'static str, times: f64, by: &'static str) -> Self {
-        Self { name, by, at_most: AtMost::Times(times) }
+        Self { name, by, at_most: AtMost::Times(times), gates: true }
     }
 
     /// `name` takes at most so many nanoseconds more than `by`.
     pub const fn above(name: &'static str, nanoseconds: f64, by: &'static str) -> Self {
-        Self { name, by, at_most: AtMost::Above(nanoseconds) }
+        Self { name, by, at_most: AtMost::Above(nanoseconds), gates: true }
+    }
+
+    /// The same as a goal: printed, and no failure where it is missed.
+    pub const fn as_goal(self) -> Self {
+        Self { gates: false, ..self }
     }
 
     /// Compares the figures round by round.
@@ -74,7 +83,12 @@ impl Bound {
             (Some(ours), Some(theirs)) => {
                 let rounds = ours.rounds.iter().zip(&theirs.rounds);
                 let found = Spread::of(&rounds.map(|(ours, theirs)| compare(*ours, *theirs)).collect::<Vec<_>>());
-                (found, if found.median <= most { Verdict::Held } else { Verdict::Missed })
+                let verdict = match found.median <= most {
+                    true => Verdict::Held,
+                    false if self.gates => Verdict::Missed,
+                    false => Verdict::Short,
+                };
+                (found, verdict)
             }
             _ => (Spread::default(), Verdict::NoPeer),
         };
@@ -100,6 +114,7 @@ mod tests {
         assert_eq!(outcome.verdict, Verdict::Held);
         assert!((outcome.found.median - 1.1).abs() < 1e-9);
         assert_eq!(Bound::times("ours", 1.05, "theirs").judge(&figures).verdict, Verdict::Missed);
+        assert_eq!(Bound::times("ours", 1.05, "theirs").as_goal().judge(&figures).verdict, Verdict::Short);
         assert_eq!(Bound::above("ours", 2.0, "theirs").judge(&figures).verdict, Verdict::Held);
         assert_eq!(Bound::above("ours", 1.0, "theirs").judge(&figures).verdict, Verdict::Missed);
         assert_eq!(Bound::times("ours", 0.1, "nobody").judge(&figures).verdict, Verdict::NoPeer);
