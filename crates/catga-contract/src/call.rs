@@ -1,6 +1,6 @@
 use crate::{
-    Context, Envelope, Error, ErrorKind, MessageId, Needs, Resources, Result, SendOptions, Str, Unit,
-    UnitOfWork, unit::AnyUnit,
+    Context, Envelope, Error, ErrorKind, MessageId, Needs, Resources, Result, SendOptions, Str, Unit, UnitOfWork,
+    unit::AnyUnit,
 };
 use std::{
     any::{Any, type_name},

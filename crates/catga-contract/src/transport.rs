@@ -191,6 +191,8 @@ impl SubscribeOptions {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Capabilities {
+    /// Its name as `messaging.system` in spans, such as `catga_sqlite`.
+    pub system: &'static str,
     /// What a published message survives.
     pub durable: Durability,
     /// Whether what is not settled comes again.
@@ -208,8 +210,9 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// No promise, and frames of at most `max_payload` bytes.
-    pub fn none(max_payload: usize) -> Self {
+    pub fn none(system: &'static str, max_payload: usize) -> Self {
         Self {
+            system,
             durable: Durability::None,
             redelivery: false,
             order: Order::None,

@@ -23,7 +23,7 @@ impl Transport for Sqlite {
     type Subscription = SqliteSubscription;
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::none(MAX_FRAME);
+        let mut capabilities = Capabilities::none("catga_sqlite", MAX_FRAME);
         capabilities.durable = Durability::Disk;
         capabilities.redelivery = true;
         capabilities.order = Order::Stream;

@@ -207,9 +207,9 @@ impl<L> Builder<L> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Invalid`] with every mistake on a line of its own: missing states and stores, two handlers of one
+    /// [`Invalid`](crate::ErrorKind::Invalid) with every mistake on a line of its own: missing states and stores, two handlers of one
     /// request, one consumer twice, two transactions in one signature, a behavior behind the last handler, names out
-    /// of bounds. [`ErrorKind::Busy`] where another process works on a store.
+    /// of bounds. [`Busy`](crate::ErrorKind::Busy) where another process works on a store.
     pub async fn build(self) -> Result<App> {
         self.parts.build().await
     }

@@ -29,8 +29,14 @@
 //!
 //! | feature | default | brings |
 //! |---|---|---|
-#![cfg_attr(feature = "json", doc = "| `json` | yes | [`Json`], the codec that the derives name unless told otherwise |")]
-#![cfg_attr(not(feature = "json"), doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |")]
+#![cfg_attr(
+    feature = "json",
+    doc = "| `json` | yes | [`Json`], the codec that the derives name unless told otherwise |"
+)]
+#![cfg_attr(
+    not(feature = "json"),
+    doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |"
+)]
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
 //! | `axum` | no | `catga::axum`: commands over HTTP, problems, readiness, shutdown; with `json` |
 //! | `cache` | no | `behavior::Cache`, answers kept for a while, by the crate `moka` |

@@ -103,7 +103,7 @@ impl Core {
         parcels: &[Parcel],
         outcomes: &mut Vec<Outcome>,
     ) -> Result<()> {
-        let (span, began) = (span(parcels), Instant::now());
+        let (span, began) = (span(transport.capabilities().system, parcels), Instant::now());
         let sent = transport.publish(parcels, outcomes).instrument(span.clone()).await;
         if let Some(error) = self.client.sent(parcels, &sent, outcomes, began.elapsed()) {
             span.record("error.type", error_type(error));
@@ -114,7 +114,7 @@ impl Core {
 }
 
 /// The span of a batch: what differs from message to message is absent, unless there is one message only.
-fn span(parcels: &[Parcel]) -> Span {
+fn span(system: &'static str, parcels: &[Parcel]) -> Span {
     if !tracing::span_enabled!(target: "catga::send", Level::INFO) {
         return Span::none();
     }
@@ -128,6 +128,7 @@ fn span(parcels: &[Parcel]) -> Span {
         otel.name = name,
         otel.kind = "producer",
         otel.status_code = Empty,
+        messaging.system = system,
         messaging.operation.name = "send",
         messaging.operation.r#type = "send",
         messaging.destination.name = destination,

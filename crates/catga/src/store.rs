@@ -16,6 +16,7 @@ pub(crate) trait AnyStore: Send + Sync {
     fn name(&self) -> &'static str;
     fn queue(&self) -> Option<BoxTransport>;
     fn attach(&self) -> BoxFuture<'_, Result<()>>;
+    #[cfg(feature = "json")]
     fn keep_description<'a>(&'a self, application: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
     fn unsent(&self) -> BoxFuture<'_, Result<u64>>;
     /// Runs a consumer whose effects, marks and dead letters lie in this store.
@@ -42,6 +43,7 @@ impl<S: UnitOfWork> AnyStore for Stored<S> {
     fn attach(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.0.attach())
     }
+    #[cfg(feature = "json")]
     fn keep_description<'a>(&'a self, application: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.0.keep_description(application, text))
     }
