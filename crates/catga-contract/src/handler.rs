@@ -180,13 +180,13 @@ macro_rules! handler_fn {
                 $(let $value = $arg::from_call(&prepared.$index, call).await?;)*
                 // Pinned here and lent, so that the future of this call holds that of the function once.
                 let answer = match call.unit().map(|unit| unit.store()) {
-                    None => self(message, $($value),*).await,
+                    None => Ok(self(message, $($value),*).await),
                     Some(store) => {
                         let function = std::pin::pin!(self(message, $($value),*));
-                        holding::scope(store, type_name::<F>(), function).await
+                        holding::bounded(store, type_name::<F>(), call.resources().patience(), function).await
                     }
                 };
-                let answer = answer.map_err(|error| Error::from_boxed(error.into()));
+                let answer = answer.and_then(|answer| answer.map_err(|error| Error::from_boxed(error.into())));
                 let keep = answer.as_ref().is_ok_and(M::keep);
                 $(let answer = after::<$back_arg, _>(&prepared.$back, call, keep, answer).await;)*
                 answer

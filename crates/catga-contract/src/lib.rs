@@ -48,6 +48,7 @@ pub use crate::{
     error::{BoxError, Error, ErrorKind, Result},
     events::{Checkpoints, EventStore, Expect, NewEvent, Recorded},
     handler::{FnHandler, Handler, HandlerExt, HandlerFn, IntoHandler, Stacked, kind},
+    holding::Patience,
     id::MessageId,
     inbox::{Entered, Inbox},
     key::{Key, ToKey, partition},

@@ -1,4 +1,4 @@
-use crate::{Error, ErrorKind, Result, Str, UnitOfWork};
+use crate::{Error, ErrorKind, Result, Str, UnitOfWork, holding::Patience};
 use std::{
     any::{Any, TypeId, type_name},
     collections::HashMap,
@@ -10,6 +10,7 @@ pub struct Resources {
     states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     stores: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
     prefix: Str,
+    patience: Option<Patience>,
     #[cfg(feature = "sabotage")]
     fault: Option<Fault>,
 }
@@ -35,6 +36,7 @@ impl Resources {
             states: HashMap::new(),
             stores: HashMap::new(),
             prefix,
+            patience: None,
             #[cfg(feature = "sabotage")]
             fault: None,
         }
@@ -44,6 +46,16 @@ impl Resources {
     pub fn none() -> &'static Self {
         static NONE: LazyLock<Resources> = LazyLock::new(|| Resources::new(Str::default()));
         &NONE
+    }
+
+    /// Bounds how long a handler may wait for something else while it holds a store's writer; without this, nothing
+    /// does.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = Some(patience);
+    }
+
+    pub(crate) fn patience(&self) -> Option<Patience> {
+        self.patience
     }
 
     /// Adds a state; answers `false` if there was one of this type.

@@ -195,6 +195,15 @@ impl<L> Builder<L> {
         self
     }
 
+    /// How long a handler may wait for something else while it holds a `Tx`, all its waiting together: 1 ms to 20 s,
+    /// default 10 ms. A file has one writer, so everybody waits with it. A handler that waits longer is dropped and
+    /// undone: a request is answered with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), a delivery comes again
+    /// and is buried after its attempts. Statements of the `Tx` do not count: they never wait.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.parts.patience = patience;
+        self
+    }
+
     /// Asks for a deliberate defect: the demo's checker must find it.
     #[cfg(feature = "sabotage")]
     #[doc(hidden)]

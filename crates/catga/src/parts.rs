@@ -7,8 +7,8 @@ use crate::{
     metrics::Consumed,
     store::AnyStore,
 };
-use catga_contract::{BoxTransport, Error, ErrorKind, Registration, Resources, Result, Str, Transport};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use catga_contract::{BoxTransport, Error, ErrorKind, Patience, Registration, Resources, Result, Str, Transport};
+use std::{collections::HashSet, ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// Everything but the behaviors.
 pub(crate) struct Parts {
@@ -24,6 +24,7 @@ pub(crate) struct Parts {
     pub(crate) problems: Vec<String>,
     pub(crate) backoff: Backoff,
     pub(crate) drain: Duration,
+    pub(crate) patience: Duration,
     #[cfg(feature = "sabotage")]
     pub(crate) fault: Option<catga_contract::Fault>,
 }
@@ -45,6 +46,7 @@ impl Parts {
             problems: Vec::new(),
             backoff: Backoff::default(),
             drain: Duration::from_secs(30),
+            patience: Duration::from_millis(10),
             #[cfg(feature = "sabotage")]
             fault: None,
         }
@@ -66,6 +68,10 @@ impl Parts {
         problems.extend(name_problem("application", &name, NAME_MAX));
         problems.extend(backoff.problem().map(|problem| format!("there is {problem}")));
         let mut resources = Resources::new(prefix);
+        if !PATIENCE.contains(&self.patience) {
+            problems.push(format!("there is a patience of {:?}; 1 ms to 20 s", self.patience));
+        }
+        resources.set_patience(Patience { limit: self.patience, sleep: |time| Box::pin(tokio::time::sleep(time)) });
         problems.extend(additions.into_iter().filter_map(|add| add(&mut resources)));
         #[cfg(feature = "sabotage")]
         if let Some(fault) = self.fault {
@@ -179,6 +185,9 @@ fn registrations(consumers: &[Arc<Consumer>], resources: &Resources) -> Vec<Regi
     };
     consumers.iter().map(registration).collect()
 }
+
+/// Who waits for its turn to write gives up after 30 s, so nobody may hold the writer for so long.
+const PATIENCE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(20);
 
 /// What is wrong with a transport's URL. A password in it is not repeated.
 pub(crate) fn transport_problem(url: &str) -> Option<String> {

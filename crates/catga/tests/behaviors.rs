@@ -730,6 +730,7 @@ mod consumed {
                 ("messaging.message.id", &id),
                 ("messaging.operation.name", "send"),
                 ("messaging.operation.type", "send"),
+                ("messaging.system", "catga_sqlite"),
                 ("otel.kind", "producer"),
                 ("otel.name", "send catga.happened"),
             ]
