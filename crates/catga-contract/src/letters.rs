@@ -53,7 +53,6 @@ pub struct NewLetter<'a> {
 
 /// A letter as it was kept.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Letter {
     /// Names it.
     pub id: LetterId,

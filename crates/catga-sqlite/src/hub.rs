@@ -93,6 +93,16 @@ impl Hub {
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), id);
     }
 
+    /// Another process wrote: whatever lies in the file may be new.
+    pub(crate) fn look_again(&self) {
+        let queues: Vec<_> = {
+            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+            queues.by_id.values().cloned().collect()
+        };
+        queues.iter().for_each(|queue| queue.written());
+        self.outbox.ring();
+    }
+
     /// Forgets a consumer: nothing is queued for it any more.
     fn remove(&self, id: i64) {
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);

@@ -45,6 +45,7 @@ mod error;
 mod guard;
 mod hub;
 mod inbox;
+mod letters;
 mod open;
 mod outbox;
 mod queue;

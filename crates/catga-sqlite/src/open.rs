@@ -243,8 +243,9 @@ impl Sqlite {
         }
         let hub = self.inner.shared.clone();
         let loaded = self.inner.shared.run(move |link| load(link, &hub)).await;
-        if loaded.is_err() {
-            self.inner.attached.store(false, Ordering::SeqCst);
+        match &loaded {
+            Ok(()) => self.inner.shared.watch(),
+            Err(_) => self.inner.attached.store(false, Ordering::SeqCst),
         }
         loaded.map_err(|error| self.about(error))
     }

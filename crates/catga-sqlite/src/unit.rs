@@ -2,8 +2,9 @@
 
 use crate::{
     hub::Effect,
+    letters,
     open::Sqlite,
-    queue::{CLAIM, Queue, Retry, micros, now},
+    queue::{CLAIM, Queue, Retry, now},
     transport::{MAX_FRAME, claim, count},
     tx::SqliteTx,
 };
@@ -13,7 +14,7 @@ use catga_contract::{
     Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::sync::Arc;
 
 impl Sqlite {
     /// A turn to write, as a transaction.
@@ -161,14 +162,7 @@ impl UnitOfWork for Sqlite {
     }
 
     async fn bury(&self, tx: &mut SqliteTx, letter: &NewLetter<'_>) -> Result<()> {
-        let at = letter.at.duration_since(UNIX_EPOCH).map_or(0, micros);
-        tx.ours("burying", |db| {
-            let sql = "INSERT INTO catga_letter (consumer, handler, frame, reason, attempts, node, at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let NewLetter { consumer, handler, frame, reason, attempts, node, .. } = letter;
-            let values = (consumer, handler, frame, reason, attempts, node, at as i64);
-            db.prepare_cached(sql)?.execute(values).map(drop)
-        })
+        letters::insert(tx, letter).map(drop)
     }
 
     async fn commit(&self, mut tx: SqliteTx) -> Result<()> {

@@ -85,11 +85,11 @@ pub use catga_contract::__private;
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Entered,
-    Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey,
-    IntoHandler, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions, Registration, Request,
-    Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
-    Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
+    Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
+    InboxKey, IntoHandler, Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
+    Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject,
+    SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.
