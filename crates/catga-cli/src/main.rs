@@ -1,10 +1,11 @@
-//! The `catga` program: `demo`, an order system at work, killed on the way and checked, and `describe`.
+//! The `catga` program: `demo`, an order system at work, killed on the way and checked; `describe`; `dlq`.
 //!
 //! # Layout
 //!
 //! | module | holds |
 //! |---|---|
 //! | `describe` | what the applications on a file say of themselves |
+//! | `dlq` | dead letters |
 //! | `demo` | arguments and the whole run |
 //! | `demo::director` | the parent's loop: issues orders, kills, restarts |
 //! | `demo::child` | the worker process that is killed |
@@ -17,6 +18,7 @@
 
 mod demo;
 mod describe;
+mod dlq;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -37,6 +39,8 @@ enum Verb {
     Demo(demo::Args),
     /// Print what the applications on a file handle, consume and promise
     Describe(describe::Args),
+    /// Look at dead letters, replay or discard them
+    Dlq(dlq::Args),
     /// The process that the demo kills
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
         Verb::Describe(args) => describe::run(&args),
+        Verb::Dlq(args) => dlq::run(&args),
         Verb::DemoWorker(args) => demo::work(&args),
     }
 }
