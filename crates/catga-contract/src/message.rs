@@ -41,7 +41,8 @@ pub trait Message: Send + Sync + 'static {
         true
     }
 
-    /// Messages with the same key are handled in the order in which they were committed.
+    /// The partition key. Messages with the same key leave in the order in which they were committed; a consumer takes
+    /// them in that order, until one fails and comes again later.
     fn key(&self) -> Option<Key> {
         None
     }

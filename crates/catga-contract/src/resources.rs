@@ -54,8 +54,8 @@ impl Resources {
         self.patience = Some(patience);
     }
 
-    pub(crate) fn patience(&self) -> Option<Patience> {
-        self.patience
+    pub(crate) fn patience(&self) -> Option<&Patience> {
+        self.patience.as_ref()
     }
 
     /// Adds a state; answers `false` if there was one of this type.

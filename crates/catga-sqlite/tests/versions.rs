@@ -64,12 +64,9 @@ async fn an_unknown_newer_version_pauses_its_consumer_and_loses_nothing() {
         app.publish(Moved { amount: 1, place: "a".into() }).await.unwrap();
         app.publish(MovedV3 { amount: 2, place: "b".into(), reason: "gift".into() }).await.unwrap();
         app.publish(Moved { amount: 3, place: "c".into() }).await.unwrap();
-        let paused = async {
-            while !app.describe().to_string().contains("PAUSED") {
-                tokio::task::yield_now().await;
-            }
-        };
-        app.run(paused).await.unwrap();
+        let error = app.run_until_idle().await.unwrap_err();
+        assert!(error.to_string().contains("consumer `stock.book` will not be handled by this program"), "{error}");
+        assert!(app.describe().to_string().contains("PAUSED"));
         assert_eq!(*seen.lock().unwrap(), [(1, "a".into())], "what came before is handled, what follows waits");
         let report = app.describe().to_json()["consumers"][0]["paused"].to_string();
         for part in ["`stock.moved` is of version 3", "knows version 2", "deploy the newer program"] {

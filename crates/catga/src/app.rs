@@ -156,7 +156,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Where a store or the transport cannot be asked.
+    /// Where a store or the transport cannot be asked, and [`ErrorKind::Unsupported`] where a consumer
+    /// [pauses](Self::paused), because then it would never be.
     ///
     /// # Cancel safety
     ///
@@ -165,6 +166,11 @@ impl App {
         let mut work = self.0.work.subscribe();
         loop {
             let before = *work.borrow_and_update();
+            if let Some((consumer, report)) = self.paused().into_iter().next() {
+                let text =
+                    format!("what waits for consumer `{consumer}` will not be handled by this program: {report}");
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
             // A message that moves is always in one of the places; it is nowhere only if nothing was committed while
             // they were looked at.
             if !self.is_waiting().await? && *work.borrow() == before {
