@@ -1,13 +1,15 @@
 //! The project's own commands: `cargo xtask test` runs every check there is, `cargo xtask readme` fills the README's
-//! programs in from the examples.
+//! programs in from the examples, `cargo xtask ledger` and `cargo xtask bench` measure.
 //!
 //! It is a crate of its own so that the commands need nothing but cargo, and so that the tidy rules of the whole
 //! repository have a place to be ordinary tests in.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod book;
 mod counts;
 mod demo;
+mod measure;
 mod orders;
 mod readme;
 mod runner;
@@ -37,20 +39,25 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
+    /// Counts what an operation of each path allocates; fails where a number is not the expected one
+    #[command(disable_help_flag = true)]
+    Ledger(measure::Options),
+    /// Measures times: `send` and what it is made of; `bench send --help` says what it takes
+    #[command(disable_help_flag = true)]
+    Bench(measure::Options),
 }
 
 fn main() -> ExitCode {
+    let passed = |passed| if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let done = match Args::parse().verb {
-        Verb::Test(options) => steps::run(&options),
-        Verb::Readme { check: true } => readme::check().map(|()| true),
-        Verb::Readme { check: false } => readme::fill().map(|()| true),
+        Verb::Test(options) => steps::run(&options).map(passed),
+        Verb::Readme { check: true } => readme::check().map(|()| ExitCode::SUCCESS),
+        Verb::Readme { check: false } => readme::fill().map(|()| ExitCode::SUCCESS),
+        Verb::Ledger(options) => measure::run("ledger", &options),
+        Verb::Bench(options) => measure::run("bench", &options),
     };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

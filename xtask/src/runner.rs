@@ -26,7 +26,7 @@ impl Line {
         Self::program("cargo", words.split_whitespace())
     }
 
-    fn program<'a>(program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn program<'a>(program: &str, arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let arguments = arguments.into_iter().map(str::to_owned).collect();
         Self { program: program.into(), arguments, variables: Vec::new(), listens: false }
     }

@@ -1,12 +1,14 @@
 //! The steps of `cargo xtask test`, in order, and what is said about them.
 
 use crate::{
+    book,
     counts::Counts,
     demo, orders, readme,
     runner::{Line, Runner, TimeIsUp},
     symbol,
+    workspace::{self, text},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
 
 /// After that time the whole run ends itself, whatever it is at.
@@ -48,9 +50,10 @@ const STEPS: &[Step] = &[
     step("clippy", "no warning with all features", |r| {
         r.run(&Line::cargo("clippy --workspace --all-targets --all-features -- -D warnings"))
     }),
-    step("features", "catga with no feature and with each alone", features),
-    step("test", "unit, integration, doc and tidy tests", test),
+    step("features", "catga with no feature and with each alone, no warning", features),
+    step("test", "unit, integration, doc and tidy tests, the ledger, the book's programs", test),
     step("doc", "the documentation, without a warning", doc),
+    step("book", "the book, without a warning", book::run),
     step("readme", "the README's programs are the examples, and run twice", readme::run),
     step("sabotage-absent", "no defect can be asked for without the feature", symbol::run),
     step("demo", "2,000 orders, 3 kills: nothing lost or doubled", |r| demo::whole(r, 2_000, 3)),
@@ -63,8 +66,13 @@ const STEPS: &[Step] = &[
 ];
 
 fn features(runner: &mut Runner) -> Result<()> {
-    for features in ["", " --features json", " --features sqlite"] {
-        runner.run(&Line::cargo(&format!("check -p catga --no-default-features{features}")))?;
+    let metadata = workspace::metadata(&["--no-deps"])?;
+    let catga = workspace::list(&metadata["packages"]).iter().find(|package| text(&package["name"]) == "catga");
+    let features = catga.and_then(|package| package["features"].as_object()).context("there is no crate `catga`")?;
+    ensure!(features.contains_key("json"), "the crate `catga` has no feature `json`");
+    let alone = features.keys().filter(|name| *name != "default").map(|name| format!(" --features {name}"));
+    for features in std::iter::once(String::new()).chain(alone) {
+        runner.run(&Line::cargo(&format!("clippy -p catga --lib --no-default-features{features} -- -D warnings")))?;
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! The bytes of Catga: shared text ([`Str`]) and the places that encoders write to ([`Sink`]).
+//! The bytes of Catga: shared text ([`Str`]), the places that encoders write to ([`Sink`]), and an allocator that counts
+//! ([`CountingAlloc`]).
 //!
-//! It is a crate of its own because it is what every other one stands on, because the buffer pool will live here with
-//! the only `unsafe` code of the workspace, and because it can be used alone.
+//! It is a crate of its own because it is what every other one stands on, because the only `unsafe` code of the
+//! workspace lives here, in the allocator today and in the buffer pool to come, and because it can be used alone.
 //!
 //! ```
 //! use catga_buf::Str;
@@ -14,9 +15,15 @@
 //! assert_eq!(again.as_ptr(), frame.as_ptr());
 //! # Ok::<(), std::str::Utf8Error>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
+mod alloc;
 mod sink;
 mod str;
 
-pub use crate::{sink::Sink, str::Str};
+pub use crate::{
+    alloc::{Allocations, CountingAlloc},
+    sink::Sink,
+    str::Str,
+};

@@ -1,9 +1,11 @@
-//! The `catga` program. Its one verb so far is `demo`: an order system at work, killed on the way and checked.
+//! The `catga` program: `demo`, an order system at work, killed on the way and checked; `describe`; `dlq`.
 //!
 //! # Layout
 //!
 //! | module | holds |
 //! |---|---|
+//! | `describe` | what the applications on a file say of themselves |
+//! | `dlq` | dead letters |
 //! | `demo` | arguments and the whole run |
 //! | `demo::director` | the parent's loop: issues orders, kills, restarts |
 //! | `demo::child` | the worker process that is killed |
@@ -15,6 +17,8 @@
 #![forbid(unsafe_code)]
 
 mod demo;
+mod describe;
+mod dlq;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,6 +37,10 @@ struct Cli {
 enum Verb {
     /// Run an order system on one file, kill its worker on the way, and count what was lost or doubled
     Demo(demo::Args),
+    /// Print what the applications on a file handle, consume and promise
+    Describe(describe::Args),
+    /// Look at dead letters, replay or discard them
+    Dlq(dlq::Args),
     /// The process that the demo kills
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
@@ -41,6 +49,8 @@ enum Verb {
 fn main() -> ExitCode {
     match Cli::parse().verb {
         Verb::Demo(args) => demo::run(&args),
+        Verb::Describe(args) => describe::run(&args),
+        Verb::Dlq(args) => dlq::run(&args),
         Verb::DemoWorker(args) => demo::work(&args),
     }
 }

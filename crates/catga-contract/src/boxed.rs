@@ -1,8 +1,8 @@
 //! The twin of [`Transport`] for those who choose theirs at run time.
 
 use crate::{
-    Capabilities, Delivery, Outcome, Parcel, Registration, Result, Settle, Settler, StoreId, Str, Subject,
-    SubscribeOptions, Subscription, Token, Transport,
+    Capabilities, Delivery, Outcome, Parcel, Registration, Result, Settle, Settler, StoreId, Str, SubscribeOptions,
+    Subscription, Token, Transport,
 };
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -41,8 +41,8 @@ impl Transport for BoxTransport {
     async fn publish(&self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) -> Result<()> {
         self.0.publish(parcels, outcomes).await
     }
-    async fn subscribe(&self, subject: &Subject, options: SubscribeOptions) -> Result<BoxSubscription> {
-        self.0.subscribe(subject, options).await
+    async fn subscribe(&self, options: SubscribeOptions) -> Result<BoxSubscription> {
+        self.0.subscribe(options).await
     }
     async fn unsettled(&self, consumer: &Str) -> Result<u64> {
         self.0.unsettled(consumer).await
@@ -54,11 +54,7 @@ trait DynTransport: Send + Sync {
     fn shares(&self) -> Option<StoreId>;
     fn register<'a>(&'a self, consumers: &'a [Registration]) -> BoxFuture<'a, Result<()>>;
     fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> BoxFuture<'a, Result<()>>;
-    fn subscribe<'a>(
-        &'a self,
-        subject: &'a Subject,
-        options: SubscribeOptions,
-    ) -> BoxFuture<'a, Result<BoxSubscription>>;
+    fn subscribe(&self, options: SubscribeOptions) -> BoxFuture<'_, Result<BoxSubscription>>;
     fn unsettled<'a>(&'a self, consumer: &'a Str) -> BoxFuture<'a, Result<u64>>;
 }
 
@@ -75,12 +71,8 @@ impl<T: Transport> DynTransport for T {
     fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> BoxFuture<'a, Result<()>> {
         Box::pin(Transport::publish(self, parcels, outcomes))
     }
-    fn subscribe<'a>(
-        &'a self,
-        subject: &'a Subject,
-        options: SubscribeOptions,
-    ) -> BoxFuture<'a, Result<BoxSubscription>> {
-        Box::pin(async move { Ok(BoxSubscription(Box::new(Transport::subscribe(self, subject, options).await?))) })
+    fn subscribe(&self, options: SubscribeOptions) -> BoxFuture<'_, Result<BoxSubscription>> {
+        Box::pin(async move { Ok(BoxSubscription(Box::new(Transport::subscribe(self, options).await?))) })
     }
     fn unsettled<'a>(&'a self, consumer: &'a Str) -> BoxFuture<'a, Result<u64>> {
         Box::pin(Transport::unsettled(self, consumer))

@@ -1,39 +1,23 @@
-use crate::{Envelope, Error, ErrorKind, Headers, MessageId, Result, Str, UnitOfWork, unit::AnyUnit};
+use crate::{
+    Context, Envelope, Error, ErrorKind, MessageId, Needs, Resources, Result, SendOptions, Str, Unit, UnitOfWork,
+    unit::AnyUnit,
+};
 use std::{
-    any::{Any, TypeId, type_name},
-    collections::HashMap,
+    any::{Any, type_name},
     future::Future,
     ops::Deref,
     sync::Arc,
-    time::SystemTime,
 };
-
-/// What a handler may know about the message at hand. Take it as a parameter of the handler.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Context {
-    /// The message's id; that of a request that came by a direct call is made when somebody first asks.
-    pub id: MessageId,
-    /// The conversation: the id of the message that began it.
-    pub correlation: MessageId,
-    /// The message that caused this one; [`MessageId::NIL`] where there was none.
-    pub causation: MessageId,
-    /// 1 on the first try that was started.
-    pub attempt: u32,
-    /// When the answer is of no more use.
-    pub deadline: Option<SystemTime>,
-    /// The consumer's durable name, such as `shop.mail`; empty in a direct call.
-    pub consumer: Str,
-    /// The message's headers.
-    pub headers: Headers,
-}
 
 /// One call of a handler: its context, the application's resources, and the unit of work that is open.
 pub struct Call<'a> {
     resources: &'a Resources,
     delivered: Option<Delivered<'a>>,
+    options: Option<Box<SendOptions>>,
     context: Option<Context>,
     unit: Option<Box<dyn AnyUnit>>,
+    commit_anyway: bool,
+    held: Vec<Box<dyn Any + Send + Sync>>,
 }
 
 struct Delivered<'a> {
@@ -44,18 +28,33 @@ struct Delivered<'a> {
 
 impl<'a> Call<'a> {
     /// A call from within this process.
+    #[inline]
     pub fn direct(resources: &'a Resources) -> Self {
-        Self { resources, delivered: None, context: None, unit: None }
+        Self {
+            resources,
+            delivered: None,
+            options: None,
+            context: None,
+            unit: None,
+            commit_anyway: false,
+            held: Vec::new(),
+        }
+    }
+
+    /// A call from within this process whose caller said more than the request.
+    pub fn direct_with(resources: &'a Resources, options: SendOptions) -> Self {
+        Self { options: Some(Box::new(options)), ..Self::direct(resources) }
     }
 
     /// The call for a delivery: `attempt` is 1 on the first try.
+    #[inline]
     pub fn delivered(resources: &'a Resources, envelope: &'a Envelope, consumer: &'a Str, attempt: u32) -> Self {
         Self { delivered: Some(Delivered { envelope, consumer, attempt }), ..Self::direct(resources) }
     }
 
     /// The context. Made at first use: before, neither the clock nor a random source is read.
     pub fn context(&mut self) -> &Context {
-        let delivered = &self.delivered;
+        let (delivered, options) = (&self.delivered, &self.options);
         self.context.get_or_insert_with(|| match delivered {
             Some(Delivered { envelope, consumer, attempt }) => Context {
                 id: envelope.id,
@@ -65,42 +64,84 @@ impl<'a> Call<'a> {
                 deadline: envelope.deadline,
                 consumer: (*consumer).clone(),
                 headers: envelope.headers.clone(),
+                principal: None,
+                idempotency_key: None,
             },
             None => {
                 let id = MessageId::new();
+                let options = options.as_deref().cloned().unwrap_or_default();
+                let SendOptions { idempotency_key, deadline, correlation, headers, principal, .. } = options;
                 Context {
                     id,
-                    correlation: id,
+                    correlation: correlation.unwrap_or(id),
                     causation: MessageId::NIL,
                     attempt: 1,
-                    deadline: None,
+                    deadline,
                     consumer: Str::default(),
-                    headers: Headers::default(),
+                    headers,
+                    principal,
+                    idempotency_key,
                 }
             }
         })
     }
 
-    /// The trace context that the message brought.
-    pub(crate) fn trace(&self) -> Option<[u8; 55]> {
-        self.delivered.as_ref().and_then(|delivered| delivered.envelope.trace)
+    /// The W3C trace context that the message, or the caller, brought.
+    pub fn trace(&self) -> Option<[u8; 55]> {
+        match &self.delivered {
+            Some(delivered) => delivered.envelope.trace,
+            None => self.options.as_ref().and_then(|options| options.trace),
+        }
     }
 
     /// The application's state and stores.
+    #[inline]
     pub fn resources(&self) -> &'a Resources {
         self.resources
     }
 
     /// Lends an open unit of work to this call.
+    #[inline]
     pub fn lend(&mut self, unit: Box<dyn AnyUnit>) {
         self.unit = Some(unit);
     }
 
+    /// Whether a unit of work is open.
+    #[inline]
+    pub fn has_unit(&self) -> bool {
+        self.unit.is_some()
+    }
+
     /// Takes the unit of work back: the one that was lent, or the one that an extractor opened.
+    #[inline]
     pub fn take_unit(&mut self) -> Option<Box<dyn AnyUnit>> {
         self.unit.take()
     }
 
+    /// The unit of work that is open in a store of type `S`: the worker's, or the one that a `Tx` of this call opened.
+    /// What is written into it outside a handler's own savepoint commits with the call's work.
+    pub fn open_unit<S: UnitOfWork>(&mut self) -> Option<&mut Unit<S>> {
+        let unit: &mut dyn Any = self.unit.as_deref_mut()?;
+        unit.downcast_mut()
+    }
+
+    /// Holds a guard until the call has ended and its work is committed or undone.
+    pub fn hold(&mut self, guard: impl Send + Sync + 'static) {
+        self.held.push(Box::new(guard));
+    }
+
+    /// Asks for the commit of the open unit although the answer does not keep the handler's work, which was undone
+    /// already: for behaviors that keep the answer itself.
+    pub fn commit_anyway(&mut self) {
+        self.commit_anyway = true;
+    }
+
+    /// Whether a behavior asked for the commit.
+    pub fn commits_anyway(&self) -> bool {
+        self.commit_anyway
+    }
+
+    #[inline]
     pub(crate) fn unit(&mut self) -> Option<&mut (dyn AnyUnit + 'static)> {
         self.unit.as_deref_mut()
     }
@@ -109,136 +150,6 @@ impl<'a> Call<'a> {
 impl std::fmt::Debug for Call<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Call").field("context", &self.context).finish_non_exhaustive()
-    }
-}
-
-/// State and stores by type: complete before the first handler is prepared.
-pub struct Resources {
-    states: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
-    stores: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
-    prefix: Str,
-    #[cfg(feature = "sabotage")]
-    fault: Option<Fault>,
-}
-
-/// A deliberate defect, for the demo's self-test. It has no effect unless the hidden feature `sabotage` is on.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Settles a delivery in a commit of its own before its handler runs.
-    AckFirst,
-    /// Handles without writing or asking for the inbox mark.
-    NoMark,
-    /// Keeps the messages of a call that failed.
-    OutboxOutside,
-    /// Keeps the writes of a call that failed.
-    NoSavepoint,
-}
-
-impl Resources {
-    /// No state and no store; messages go to subjects under `prefix`.
-    pub fn new(prefix: Str) -> Self {
-        Self {
-            states: HashMap::new(),
-            stores: HashMap::new(),
-            prefix,
-            #[cfg(feature = "sabotage")]
-            fault: None,
-        }
-    }
-
-    /// Adds a state; answers `false` if there was one of this type.
-    pub fn add_state<T: Send + Sync + 'static>(&mut self, state: Arc<T>) -> bool {
-        self.states.insert(TypeId::of::<T>(), Box::new(state)).is_none()
-    }
-
-    /// Adds a store; answers `false` if there was one of this type.
-    pub fn add_store<S: UnitOfWork>(&mut self, store: Arc<S>) -> bool {
-        self.stores.insert(TypeId::of::<S>(), Box::new(store)).is_none()
-    }
-
-    /// The state of type `T`.
-    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.states.get(&TypeId::of::<T>())?.downcast_ref().cloned()
-    }
-
-    /// The store of type `S`.
-    pub fn store<S: UnitOfWork>(&self) -> Option<Arc<S>> {
-        self.stores.get(&TypeId::of::<S>())?.downcast_ref().cloned()
-    }
-
-    /// The subject of messages of that name: `{prefix}.{name}`, or the name alone where the prefix is empty.
-    pub fn subject(&self, name: &str) -> Str {
-        subject(&self.prefix, name)
-    }
-
-    pub(crate) fn prefix(&self) -> Str {
-        self.prefix.clone()
-    }
-
-    /// Whether that defect is wanted: never without the feature.
-    #[doc(hidden)]
-    pub fn sabotaged(&self, fault: Fault) -> bool {
-        #[cfg(feature = "sabotage")]
-        return self.fault == Some(fault);
-        #[cfg(not(feature = "sabotage"))]
-        {
-            let _ = fault;
-            false
-        }
-    }
-
-    /// Asks for a deliberate defect.
-    #[cfg(feature = "sabotage")]
-    #[doc(hidden)]
-    pub fn sabotage(&mut self, fault: Fault) {
-        self.fault = Some(fault);
-    }
-}
-
-impl std::fmt::Debug for Resources {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (states, stores) = (self.states.len(), self.stores.len());
-        f.debug_struct("Resources").field("states", &states).field("stores", &stores).finish_non_exhaustive()
-    }
-}
-
-/// What a handler needs of the application, found out when the application is built.
-#[derive(Debug)]
-pub struct Needs {
-    handler: String,
-    problems: Vec<String>,
-    unit: Option<(TypeId, &'static str)>,
-}
-
-impl Needs {
-    /// Of the handler with that description.
-    pub fn new(handler: impl Into<String>) -> Self {
-        Self { handler: handler.into(), problems: Vec::new(), unit: None }
-    }
-
-    /// Reports what is missing or wrong, as a sentence without its subject: ``takes `State<Repo>`, but …``.
-    pub fn problem(&mut self, text: impl std::fmt::Display) {
-        self.problems.push(format!("{} {text}", self.handler));
-    }
-
-    /// What was reported.
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-
-    /// The store in whose unit of work the handler runs, where it takes a [`Tx`](crate::Tx).
-    pub fn unit(&self) -> Option<TypeId> {
-        self.unit.map(|(store, _)| store)
-    }
-
-    pub(crate) fn take_unit<S: UnitOfWork>(&mut self) {
-        let name = type_name::<S>();
-        if let Some((_, other)) = self.unit.replace((TypeId::of::<S>(), name)) {
-            self.problem(format_args!(
-                "takes two transactions, of `{other}` and of `{name}`; one call commits in one store"
-            ));
-        }
     }
 }
 
@@ -311,10 +222,6 @@ impl<T: Send + Sync + 'static> FromCall for State<T> {
     async fn from_call(state: &Arc<T>, _: &mut Call<'_>) -> Result<Self> {
         Ok(Self(state.clone()))
     }
-}
-
-pub(crate) fn subject(prefix: &str, name: &str) -> Str {
-    if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}").into() }
 }
 
 /// The error of a call that found another store's unit of work open.

@@ -78,9 +78,7 @@ impl Error {
     /// A failure of kind [`Handler`](ErrorKind::Handler) that shall be tried again after `pause`, whatever the
     /// consumer's backoff says.
     pub fn retry_after(cause: impl Into<BoxError>, pause: Duration) -> Self {
-        let mut error = Self::new(ErrorKind::Handler, cause);
-        error.0.pause = Some(pause);
-        error
+        Self::new(ErrorKind::Handler, cause).with_pause(pause)
     }
 
     /// Takes any boxed error. One that was made from an `Error`, or has one among its sources, keeps that kind and
@@ -112,12 +110,19 @@ impl Error {
         self
     }
 
+    /// Says how long to wait before another try.
+    #[must_use]
+    pub fn with_pause(mut self, pause: Duration) -> Self {
+        self.0.pause = Some(pause);
+        self
+    }
+
     /// What can be done about it.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The pause that [`Error::retry_after`] asked for.
+    /// How long to wait before another try, where somebody said so.
     pub fn pause(&self) -> Option<Duration> {
         self.0.pause
     }

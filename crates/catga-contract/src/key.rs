@@ -2,8 +2,8 @@ use crate::{MessageId, Str};
 use bytes::Bytes;
 use std::fmt;
 
-/// A partition key: messages with the same key keep their order within one consumer. At most 255 bytes; a longer one
-/// is refused where the message is published.
+/// A partition key: messages with the same key leave in the order in which they were committed. At most 255 bytes; a
+/// longer one is refused where the message is published.
 ///
 /// ```
 /// use catga_contract::{Key, ToKey};

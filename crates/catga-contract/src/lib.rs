@@ -11,42 +11,57 @@
 //! | `error` | [`Error`], one word wide, whose [`ErrorKind`] says what can be done |
 //! | `message`, `id`, `key` | what a message is, how it is named, identified and partitioned |
 //! | `envelope` | the bytes of a message on the road, specified in `docs/frame.md` |
-//! | `call`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
+//! | `call`, `context`, `resources`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
 //! | `unit`, `tx` | the unit of work and [`Tx`], the open transaction in a handler's hands |
+//! | `behavior` | what is put around handlers |
 //! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
+//! | `inbox`, `events`, `letters` | what remembers what was done, what happened, and what could not be handled |
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod behavior;
 mod boxed;
 mod call;
+mod context;
 mod envelope;
 mod error;
+mod events;
 mod handler;
 mod holding;
 mod id;
+mod inbox;
 mod key;
+mod letters;
 mod message;
 mod outbox;
+mod resources;
 mod transport;
 mod tx;
 mod unit;
 
 pub use crate::{
+    behavior::{Behavior, Behaviors, With},
     boxed::{BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
-    call::{Call, Context, Fault, FromCall, Needs, Resources, State},
+    call::{Call, FromCall, State},
+    context::{Context, SendOptions},
     envelope::{Envelope, Headers},
     error::{BoxError, Error, ErrorKind, Result},
-    handler::{Handler, HandlerFn},
+    events::{Checkpoints, EventStore, Expect, NewEvent, Recorded},
+    handler::{FnHandler, Handler, HandlerExt, HandlerFn, IntoHandler, Stacked, kind},
+    holding::Patience,
     id::MessageId,
+    inbox::{Entered, Inbox},
     key::{Key, ToKey, partition},
+    letters::{DeadLetters, Letter, LetterId, NewLetter},
     message::{Codec, Event, Message, Request, Wire},
-    outbox::{Outbox, Outgoing, Row},
+    outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
+    resources::{Fault, Needs, Resources},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
         Subscription, Token, Transport,
     },
     tx::Tx,
-    unit::{AnyUnit, Entry, InboxKey, NewLetter, StoreId, Unit, UnitOfWork},
+    unit::{AnyUnit, Entry, InboxKey, Savepoint, StoreId, Unit, UnitOfWork},
 };
 pub use catga_buf::{Sink, Str};
 
@@ -56,8 +71,12 @@ pub type Subject = Str;
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        holding::refuse_if_held,
+        holding::{refuse_if_held, scope},
         key::ToKey,
-        message::keep::{Keep, KeepAny, KeepResult},
+        message::{
+            keep::{Keep, KeepAny, KeepResult},
+            open,
+        },
+        resources::check_subject,
     };
 }

@@ -1,4 +1,5 @@
 use crate::{Envelope, Error, ErrorKind, Key, Result, Sink};
+use bytes::Bytes;
 
 /// A value that travels under a stable name; its Rust path is no protocol.
 ///
@@ -23,8 +24,12 @@ pub trait Message: Send + Sync + 'static {
     /// Wire name, such as `orders.place`: at most 255 bytes of letters, digits, `.`, `_` and `-`.
     const NAME: &'static str;
 
-    /// The version of the contract, carried beside the name.
+    /// The version of the contract, carried beside the name. A message of a newer version pauses its consumer; older
+    /// ones are decoded as this type, or brought up by the derive's `from`.
     const VERSION: u16 = 1;
+
+    /// Names that the message had before: a consumer takes those, too.
+    const ALIASES: &[&str] = &[];
 
     /// What the handler answers; `()` for events and plain commands.
     type Reply: Send + 'static;
@@ -36,7 +41,8 @@ pub trait Message: Send + Sync + 'static {
         true
     }
 
-    /// Messages with the same key are handled in the order in which they were committed.
+    /// The partition key. Messages with the same key leave in the order in which they were committed; a consumer takes
+    /// them in that order, until one fails and comes again later.
     fn key(&self) -> Option<Key> {
         None
     }
@@ -61,23 +67,35 @@ pub trait Wire: Message + Sized {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] where the envelope carries another message or codec, or where its bytes do not decode;
-    /// the text names all of them.
+    /// [`ErrorKind::Codec`] where the envelope carries another message or codec, or where its bytes do not decode, and
+    /// [`ErrorKind::Unsupported`] where its version is newer than this program's; the text names all of them.
     fn open(envelope: &Envelope) -> Result<Self> {
-        let codec = <Self::Codec as Codec<Self>>::NAME;
-        if envelope.name != Self::NAME || envelope.codec != codec {
-            let text = format!(
-                "message {} is `{}` in codec `{}`; expected `{}` in codec `{codec}`",
-                envelope.id,
-                envelope.name,
-                envelope.codec,
-                Self::NAME
-            );
-            return Err(Error::new(ErrorKind::Codec, text));
-        }
-        <Self::Codec as Codec<Self>>::decode(&envelope.payload)
-            .map_err(|error| error.context(format!("message {} `{}` in codec `{codec}`", envelope.id, envelope.name)))
+        open(envelope)
     }
+}
+
+/// What [`Wire::open`] does by default; the derive's `open` ends with it. Hidden.
+pub fn open<M: Wire>(envelope: &Envelope) -> Result<M> {
+    check(envelope, M::NAME, M::ALIASES, M::VERSION)?;
+    <M::Codec as Codec<M>>::decode_named(&envelope.codec, &envelope.payload)
+        .map_err(|error| error.context(format_args!("message {} `{}`", envelope.id, envelope.name)))
+}
+
+/// Refuses an envelope of another message, or of a newer version.
+fn check(envelope: &Envelope, name: &str, aliases: &[&str], version: u16) -> Result<()> {
+    let Envelope { id, name: found, .. } = envelope;
+    if *found != name && !aliases.contains(&found.as_str()) {
+        return Err(Error::new(ErrorKind::Codec, format!("message {id} is `{found}`; expected `{name}`")));
+    }
+    if envelope.version > version {
+        let text = format!(
+            "message {id} `{found}` is of version {}, newer than version {version}, which this program knows: deploy \
+             the newer program",
+            envelope.version
+        );
+        return Err(Error::new(ErrorKind::Unsupported, text));
+    }
+    Ok(())
 }
 
 /// Turns a `T` into bytes and back.
@@ -107,6 +125,89 @@ pub trait Codec<T>: 'static {
     fn size_hint(value: &T) -> usize {
         let _ = value;
         256
+    }
+
+    /// Makes a value that may share the block it is decoded from: text and bytes of the message need no copy then.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), which the default calls.
+    fn decode_shared(bytes: &Bytes) -> Result<T> {
+        Self::decode(bytes)
+    }
+
+    /// Decodes into a value that is there, so that its own memory is used again.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), which the default calls; `value` is as it was then.
+    fn decode_in_place(bytes: &[u8], value: &mut T) -> Result<()> {
+        *value = Self::decode(bytes)?;
+        Ok(())
+    }
+
+    /// Makes a value of bytes that the codec named `codec` wrote. A pair `(New, Old)` reads both.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode), and where `codec` is another one.
+    fn decode_named(codec: &str, bytes: &Bytes) -> Result<T> {
+        if codec != Self::NAME {
+            let text = format!("bytes in codec `{codec}`; expected `{}`", Self::NAME);
+            return Err(Error::new(ErrorKind::Codec, text));
+        }
+        Self::decode_shared(bytes).map_err(|error| error.context(format_args!("codec `{codec}`")))
+    }
+}
+
+/// A rolling change of codec: `(New, Old)` writes the new one and reads both, by the name in the envelope, so that
+/// codecs change while messages are under way.
+///
+/// ```
+/// # use catga_contract::{Codec, Error, ErrorKind, Result, Sink};
+/// # macro_rules! text { ($name:ident, $label:literal, $format:literal) => {
+/// # struct $name;
+/// # impl Codec<u8> for $name {
+/// #     const NAME: &'static str = $label;
+/// #     fn encode<W: Sink>(value: &u8, out: &mut W) -> Result<()> { Ok(write!(out, $format, value)?) }
+/// #     fn decode(bytes: &[u8]) -> Result<u8> {
+/// #         let text = std::str::from_utf8(bytes)?.trim_start_matches("0x");
+/// #         Ok(u8::from_str_radix(text, if $label == "hex" { 16 } else { 10 })?)
+/// #     }
+/// # } } }
+/// # text!(Hex, "hex", "{:#x}");
+/// # text!(Decimal, "decimal", "{}");
+/// type Both = (Hex, Decimal);
+/// assert_eq!(Both::decode_named("hex", &"0x11".into())?, 17);
+/// assert_eq!(Both::decode_named("decimal", &"17".into())?, 17);
+/// assert_eq!(<Both as Codec<u8>>::NAME, "hex");
+/// # Ok::<(), Error>(())
+/// ```
+impl<T, New: Codec<T>, Old: Codec<T>> Codec<T> for (New, Old) {
+    const NAME: &'static str = New::NAME;
+
+    fn encode<W: Sink>(value: &T, out: &mut W) -> Result<()> {
+        New::encode(value, out)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<T> {
+        New::decode(bytes)
+    }
+
+    fn size_hint(value: &T) -> usize {
+        New::size_hint(value)
+    }
+
+    fn decode_shared(bytes: &Bytes) -> Result<T> {
+        New::decode_shared(bytes)
+    }
+
+    fn decode_in_place(bytes: &[u8], value: &mut T) -> Result<()> {
+        New::decode_in_place(bytes, value)
+    }
+
+    fn decode_named(codec: &str, bytes: &Bytes) -> Result<T> {
+        if codec == Old::NAME { Old::decode_named(codec, bytes) } else { New::decode_named(codec, bytes) }
     }
 }
 

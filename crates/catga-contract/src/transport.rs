@@ -67,16 +67,12 @@ pub trait Transport: Send + Sync + 'static {
     /// A dropped future leaves each parcel's outcome unknown: publish again with the same ids.
     fn publish(&self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Starts to receive what is published to `subject`.
+    /// Starts to receive what was published for a registered consumer.
     ///
     /// # Errors
     ///
     /// Where the consumer is not registered, or is subscribed already and the backend allows one only.
-    fn subscribe(
-        &self,
-        subject: &Subject,
-        options: SubscribeOptions,
-    ) -> impl Future<Output = Result<Self::Subscription>> + Send;
+    fn subscribe(&self, options: SubscribeOptions) -> impl Future<Output = Result<Self::Subscription>> + Send;
 
     /// How many messages wait for that consumer or are with it, unsettled.
     ///
@@ -86,20 +82,20 @@ pub trait Transport: Send + Sync + 'static {
     fn unsettled(&self, consumer: &Str) -> impl Future<Output = Result<u64>> + Send;
 }
 
-/// A consumer by its durable name, such as `shop.mail`, with the message it takes.
+/// A consumer by its durable name, such as `shop.mail`, with the messages it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Registration {
     /// The durable name.
     pub consumer: Str,
-    /// The subject it takes.
-    pub subject: Subject,
+    /// The subjects it takes.
+    pub subjects: Vec<Subject>,
 }
 
 impl Registration {
-    /// Of `consumer` for `subject`.
-    pub fn new(consumer: Str, subject: Subject) -> Self {
-        Self { consumer, subject }
+    /// Of `consumer` for `subjects`.
+    pub fn new(consumer: Str, subjects: Vec<Subject>) -> Self {
+        Self { consumer, subjects }
     }
 }
 
@@ -195,6 +191,8 @@ impl SubscribeOptions {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Capabilities {
+    /// Its name as `messaging.system` in spans, such as `catga_sqlite`.
+    pub system: &'static str,
     /// What a published message survives.
     pub durable: Durability,
     /// Whether what is not settled comes again.
@@ -203,14 +201,25 @@ pub struct Capabilities {
     pub order: Order,
     /// Whether a message published twice under one id is kept once.
     pub dedupe: bool,
+    /// Whether a published batch is kept whole and in order or not at all, refused parcels aside. Elsewhere a relay has
+    /// at most one unanswered parcel of each partition under way.
+    pub atomic_batch: bool,
     /// The largest frame, in bytes.
     pub max_payload: usize,
 }
 
 impl Capabilities {
     /// No promise, and frames of at most `max_payload` bytes.
-    pub fn none(max_payload: usize) -> Self {
-        Self { durable: Durability::None, redelivery: false, order: Order::None, dedupe: false, max_payload }
+    pub fn none(system: &'static str, max_payload: usize) -> Self {
+        Self {
+            system,
+            durable: Durability::None,
+            redelivery: false,
+            order: Order::None,
+            dedupe: false,
+            atomic_batch: false,
+            max_payload,
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 use crate::{
-    Call, Envelope, Error, ErrorKind, Event, FromCall, Key, MessageId, Needs, Outgoing, Resources, Result, Str, Unit,
-    UnitOfWork, Wire, call,
+    Call, Codec, Envelope, Error, ErrorKind, Event, FromCall, Key, Message, MessageId, Needs, Outgoing, PublishOptions,
+    Request, Resources, Result, Str, Unit, UnitOfWork, Wire, call, resources,
 };
 use bytes::Bytes;
 use std::{
-    any::{Any, type_name},
+    any::type_name,
     ops::{Deref, DerefMut, Range},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -45,31 +45,50 @@ impl<S: UnitOfWork> Tx<S> {
     /// [`ErrorKind::Codec`] where the event cannot be encoded and [`ErrorKind::Invalid`] where its key is longer than
     /// 255 bytes. The transaction can be used further.
     pub fn publish<E: Event + Wire>(&mut self, event: E) -> Result<MessageId> {
+        self.keep(&event, PublishOptions::default())
+    }
+
+    /// As [`publish`](Self::publish), with another key or subject, or with headers.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn publish_with<E: Event + Wire>(&mut self, event: E, options: PublishOptions) -> Result<MessageId> {
+        self.keep(&event, options)
+    }
+
+    /// Enqueues a command with this transaction for the consumer that takes it; nobody waits for its answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`publish`](Self::publish).
+    pub fn enqueue<C: Request + Wire>(&mut self, command: C) -> Result<MessageId> {
+        self.keep(&command, PublishOptions::default())
+    }
+
+    fn keep<M: Message + Wire>(&mut self, message: &M, options: PublishOptions) -> Result<MessageId> {
         let parent = &self.parent;
+        let subject = options.subject.unwrap_or_else(|| resources::subject(&parent.prefix, M::NAME));
+        resources::check_subject(&subject).map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
         let ordinal = u32::try_from(self.messages.kept.len())
             .map_err(|_| Error::new(ErrorKind::Invalid, "more than 4,294,967,295 messages in one call"))?;
         let id = parent.id.child(&parent.consumer, ordinal);
-        let key = event.key();
-        let mut envelope =
-            Envelope::new(id, Str::from_static(E::NAME), Str::from_static(codec_name::<E>()), Bytes::new());
+        let codec = Str::from_static(<M::Codec as Codec<M>>::NAME);
+        let mut envelope = Envelope::new(id, Str::from_static(M::NAME), codec, Bytes::new());
         envelope.correlation = parent.correlation;
         envelope.causation = parent.id;
-        envelope.version = E::VERSION;
+        envelope.version = M::VERSION;
         envelope.trace = parent.trace;
-        envelope.key = key;
+        envelope.key = options.key.or_else(|| message.key());
+        envelope.headers = options.headers;
         let start = self.messages.frames.len();
         envelope
-            .encode_with(&mut self.messages.frames, |out| <E::Codec as crate::Codec<E>>::encode(&event, out))
-            .map_err(|error| error.context(format_args!("publishing `{}`", E::NAME)))?;
-        let subject = call::subject(&parent.prefix, E::NAME);
+            .encode_with(&mut self.messages.frames, |out| <M::Codec as Codec<M>>::encode(message, out))
+            .map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
         let frame = start..self.messages.frames.len();
         self.messages.kept.push(Kept { id, subject, key: envelope.key, frame });
         Ok(id)
     }
-}
-
-fn codec_name<M: Wire>() -> &'static str {
-    <M::Codec as crate::Codec<M>>::NAME
 }
 
 impl<S: UnitOfWork> Deref for Tx<S> {
@@ -137,8 +156,7 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
 }
 
 fn unit<'c, S: UnitOfWork>(call: &'c mut Call<'_>) -> Result<&'c mut Unit<S>> {
-    let unit: Option<&mut dyn Any> = call.unit().map(|unit| unit as &mut dyn Any);
-    unit.and_then(<dyn Any>::downcast_mut).ok_or_else(call::other_unit::<S>)
+    call.open_unit().ok_or_else(call::other_unit::<S>)
 }
 
 /// Where a dropped [`Tx`] leaves its transaction and what it published.

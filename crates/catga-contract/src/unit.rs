@@ -1,7 +1,7 @@
 use crate::{
-    Error, ErrorKind, Outbox, Outgoing, Resources, Result, Settle, Token,
+    Error, ErrorKind, NewLetter, Outbox, Outgoing, Resources, Result, Settle, Token,
     boxed::{BoxFuture, BoxTransport},
-    call::Fault,
+    resources::Fault,
     tx::{Home, Messages},
 };
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// A store in whose transaction a consumer's whole work commits: mark, business writes, outgoing messages, settlement.
@@ -44,14 +44,15 @@ pub trait UnitOfWork: Outbox {
     /// # Errors
     ///
     /// Where the transaction has ended by itself; then nothing of it can be committed.
-    fn savepoint(&self, tx: &mut Self::Tx) -> impl Future<Output = Result<()>> + Send;
+    fn savepoint(&self, tx: &mut Self::Tx) -> impl Future<Output = Result<Savepoint>> + Send;
 
-    /// Ends the last open savepoint: with `keep` its writes stay in the transaction, without they are undone.
+    /// Ends a savepoint, and with it those inside it that were left open: with `keep` its writes stay in the
+    /// transaction, without they are undone.
     ///
     /// # Errors
     ///
     /// As [`savepoint`](Self::savepoint); also where `tx` is not the one that [`begin`](Self::begin) lent.
-    fn release(&self, tx: &mut Self::Tx, keep: bool) -> impl Future<Output = Result<()>> + Send;
+    fn release(&self, tx: &mut Self::Tx, savepoint: Savepoint, keep: bool) -> impl Future<Output = Result<()>> + Send;
 
     /// Marks `key` in this transaction, or answers what was answered before.
     ///
@@ -110,9 +111,23 @@ pub trait UnitOfWork: Outbox {
     /// [`ErrorKind::Busy`] where another process does; the text names it.
     fn attach(&self) -> impl Future<Output = Result<()>> + Send;
 
+    /// Keeps what an application says of itself, for tools that look into the store.
+    ///
+    /// # Errors
+    ///
+    /// Where the store fails.
+    fn keep_description(&self, application: &str, text: &str) -> impl Future<Output = Result<()>> + Send {
+        let _ = (application, text);
+        async { Ok(()) }
+    }
+
     /// The queue that lies in this store, if there is one.
     fn queue(&self) -> Option<BoxTransport>;
 }
+
+/// Names an open savepoint of a transaction: how many are open around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint(pub u32);
 
 /// Names a store within this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -149,33 +164,14 @@ pub enum Entry {
     Done(Bytes),
 }
 
-/// A message that a consumer could not handle, as it is kept for a human.
-#[derive(Clone, Copy, Debug)]
-pub struct NewLetter<'a> {
-    /// The consumer's durable name.
-    pub consumer: &'a str,
-    /// The handler's name.
-    pub handler: &'a str,
-    /// The original bytes.
-    pub frame: &'a [u8],
-    /// The whole chain of errors.
-    pub reason: &'a str,
-    /// How many tries were started.
-    pub attempts: u32,
-    /// Which process gave up.
-    pub node: &'a str,
-    /// When it gave up.
-    pub at: SystemTime,
-}
-
 /// An open transaction between worker and handlers: lent to one call after the other, then committed.
 pub struct Unit<S: UnitOfWork> {
     store: Arc<S>,
     /// `None` while a handler has it.
     tx: Option<S::Tx>,
     home: Arc<Home<S>>,
-    /// Whether the savepoint of a call is open.
-    in_call: bool,
+    /// The savepoint of the call at hand.
+    in_call: Option<Savepoint>,
     /// Emptied and filled again by each call.
     messages: Messages,
     /// What calls published that failed; stays empty unless that defect was asked for.
@@ -186,7 +182,7 @@ impl<S: UnitOfWork> Unit<S> {
     /// Takes a transaction that `store` began.
     pub fn new(store: Arc<S>, tx: S::Tx) -> Self {
         let (messages, leaked) = (Messages::default(), Messages::default());
-        Self { store, tx: Some(tx), home: Arc::default(), in_call: false, messages, leaked }
+        Self { store, tx: Some(tx), home: Arc::default(), in_call: None, messages, leaked }
     }
 
     /// The transaction, with nothing in it of calls that were dropped or panicked.
@@ -196,11 +192,8 @@ impl<S: UnitOfWork> Unit<S> {
     /// Where it has not come home from the last handler, or has ended: then nothing of it will be committed.
     pub async fn tx(&mut self) -> Result<&mut S::Tx> {
         self.recover()?;
-        if self.in_call {
-            self.in_call = false;
-            if let Some(tx) = &mut self.tx {
-                self.store.release(tx, false).await?;
-            }
+        if let (Some(savepoint), Some(tx)) = (self.in_call.take(), &mut self.tx) {
+            self.store.release(tx, savepoint, false).await?;
         }
         self.tx.as_mut().ok_or_else(left)
     }
@@ -224,11 +217,13 @@ impl<S: UnitOfWork> Unit<S> {
         self.tx().await?;
         let mut tx = self.tx.take().ok_or_else(left)?;
         if !resources.sabotaged(Fault::NoSavepoint) {
-            if let Err(error) = self.store.savepoint(&mut tx).await {
-                self.tx = Some(tx);
-                return Err(error);
+            match self.store.savepoint(&mut tx).await {
+                Ok(savepoint) => self.in_call = Some(savepoint),
+                Err(error) => {
+                    self.tx = Some(tx);
+                    return Err(error);
+                }
             }
-            self.in_call = true;
         }
         Ok((tx, self.home.clone(), std::mem::take(&mut self.messages)))
     }
@@ -240,8 +235,8 @@ impl<S: UnitOfWork> Unit<S> {
         if keep && !self.messages.is_empty() {
             self.store.put(tx, &self.messages.outgoing()).await?;
         }
-        if std::mem::take(&mut self.in_call) {
-            self.store.release(tx, keep).await?;
+        if let Some(savepoint) = self.in_call.take() {
+            self.store.release(tx, savepoint, keep).await?;
         }
         if !keep && resources.sabotaged(Fault::OutboxOutside) {
             self.leaked.append(&self.messages);

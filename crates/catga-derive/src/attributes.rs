@@ -8,7 +8,7 @@ use quote::{ToTokens as _, quote};
 use std::fmt::Display;
 use syn::{
     Attribute, Data, DeriveInput, Error, Field, GenericParam, Ident, Index, LitInt, LitStr, Member, Path, Result,
-    Token, Type, TypePath,
+    Token, Type,
     ext::IdentExt as _,
     parse::{Parse, ParseStream, discouraged::Speculative as _},
     parse_quote,
@@ -28,6 +28,10 @@ pub(crate) struct Attributes {
     pub(crate) key: Option<Key>,
     /// `None` means `local`.
     pub(crate) codec: Option<TokenStream>,
+    pub(crate) version: Option<LitInt>,
+    pub(crate) aliases: Vec<LitStr>,
+    /// The type of the version before, where its data is brought up through `From`.
+    pub(crate) from: Option<Type>,
     pub(crate) krate: Path,
 }
 
@@ -71,6 +75,17 @@ impl Attributes {
             }
             Slot::Unreadable => {}
         }
+        for alias in &given.aliases {
+            if let Some(fault) = fault(&alias.value()) {
+                errors.push(Error::new(alias.span(), fault.replace("the wire name", "the alias")));
+            }
+        }
+        if let (Slot::Given(span, ()), Slot::Given(..)) = (&given.local, &given.from) {
+            errors.push(Error::new(*span, "`local` excludes `from`: what never leaves the process has no old data"));
+        }
+        if let (Slot::Given(span, _), Slot::Missing) = (&given.from, &given.version) {
+            errors.push(Error::new(*span, "`from` brings up older data: it wants `version = 2` or more"));
+        }
         if let (Kind::Event, Slot::Given(span, _)) = (kind, &given.reply) {
             errors.push(Error::new(*span, "events have no reply; use Request"));
         }
@@ -93,7 +108,10 @@ impl Attributes {
         };
         let reply = given.reply.get().unwrap_or_else(|| parse_quote!(()));
         match (errors.0, given.name.get()) {
-            (None, Some(name)) => Ok(Self { name, reply, key, codec, krate }),
+            (None, Some(name)) => {
+                let (version, aliases, from) = (given.version.get(), given.aliases, given.from.get());
+                Ok(Self { name, reply, key, codec, version, aliases, from, krate })
+            }
             (errors, _) => Err(errors.unwrap_or_else(|| Error::new(input.ident.span(), "no wire name"))),
         }
     }
@@ -155,7 +173,10 @@ struct Given {
     reply: Slot<Type>,
     key: Slot<KeyName>,
     local: Slot<()>,
-    codec: Slot<TypePath>,
+    codec: Slot<Type>,
+    version: Slot<LitInt>,
+    aliases: Vec<LitStr>,
+    from: Slot<Type>,
     krate: Slot<Path>,
 }
 
@@ -182,7 +203,7 @@ impl Given {
     /// Reads one attribute, up to the comma behind it.
     fn item(&mut self, input: ParseStream<'_>) -> Result<()> {
         let Ok(name) = input.call(Ident::parse_any) else {
-            return Err(input.error("expected one of name, reply, key, local, codec and crate"));
+            return Err(input.error("expected one of name, reply, key, version, from, alias, local, codec and crate"));
         };
         match name.to_string().as_str() {
             "name" => {
@@ -195,8 +216,21 @@ impl Given {
                 self.key.fill(&name, || value(input, &name, what, KeyName::parse))
             }
             "codec" => {
-                let what = "the path of a type, such as `codec = my::Codec`";
-                self.codec.fill(&name, || value(input, &name, what, TypePath::parse))
+                let what = "the path of a type, such as `codec = my::Codec`, or a pair `codec = (New, Old)`";
+                self.codec.fill(&name, || value(input, &name, what, codec))
+            }
+            "version" => {
+                let what = "a number from 1 to 65535, such as `version = 2`";
+                self.version.fill(&name, || value(input, &name, what, version))
+            }
+            "alias" => {
+                let what = "a name that the message had before, such as `alias = \"orders.put\"`";
+                self.aliases.push(value(input, &name, what, <LitStr as Parse>::parse)?);
+                Ok(())
+            }
+            "from" => {
+                let what = "the type of the version before, such as `from = OrderPlacedV1`";
+                self.from.fill(&name, || value(input, &name, what, Type::parse))
             }
             "crate" => {
                 let what = "the path of a crate or module, such as `crate = framework::catga`";
@@ -210,10 +244,29 @@ impl Given {
                 }
             }),
             _ => {
-                let text = format!("unknown attribute `{name}`; known are name, reply, key, local, codec and crate");
+                let text = format!(
+                    "unknown attribute `{name}`; known are name, reply, key, version, from, alias, local, codec and crate"
+                );
                 Err(Error::new(name.span(), text))
             }
         }
+    }
+}
+
+/// A codec: a type by its path, or a pair of them.
+fn codec(input: ParseStream<'_>) -> Result<Type> {
+    match input.parse()? {
+        codec @ (Type::Path(_) | Type::Tuple(_)) => Ok(codec),
+        other => Err(Error::new_spanned(other, "no codec")),
+    }
+}
+
+/// A version of a contract.
+fn version(input: ParseStream<'_>) -> Result<LitInt> {
+    let number: LitInt = input.parse()?;
+    match number.base10_parse::<u16>() {
+        Ok(1..) => Ok(number),
+        _ => Err(Error::new(number.span(), "out of bounds")),
     }
 }
 

@@ -16,13 +16,18 @@ pub(crate) fn expand(kind: Kind, input: TokenStream) -> TokenStream {
 
 fn message(kind: Kind, input: &DeriveInput) -> Result<TokenStream> {
     let attributes = Attributes::of(kind, input)?;
-    let Attributes { name, reply, key, codec, krate } = &attributes;
+    let Attributes { name, reply, key, codec, version, aliases, from, krate } = &attributes;
     let bounds = Bounds::of(input, &attributes);
 
     let keep = (kind == Kind::Request).then(|| keep(krate));
+    let version = version.as_ref().map(|version| quote!(const VERSION: ::core::primitive::u16 = #version;));
+    let aliases = (!aliases.is_empty())
+        .then(|| quote!(const ALIASES: &'static [&'static ::core::primitive::str] = &[#(#aliases),*];));
     let key = key.as_ref().map(|key| key_of(key, krate));
     let message = quote! {
         const NAME: &'static ::core::primitive::str = #name;
+        #version
+        #aliases
         type Reply = #reply;
         #keep
         #key
@@ -37,7 +42,8 @@ fn message(kind: Kind, input: &DeriveInput) -> Result<TokenStream> {
     });
     if let Some(codec) = codec {
         let bounds = [bounds.message, bounds.codec].concat();
-        impls.extend(implement(input, quote!(#krate::Wire), &bounds, quote!(type Codec = #codec;)));
+        let open = from.as_ref().map(|from| open(from, krate));
+        impls.extend(implement(input, quote!(#krate::Wire), &bounds, quote!(type Codec = #codec; #open)));
     }
     Ok(impls)
 }
@@ -86,6 +92,19 @@ fn key_of(Key { member, span, .. }: &Key, krate: &syn::Path) -> TokenStream {
     quote! {
         fn key(&self) -> ::core::option::Option<#krate::Key> {
             #key
+        }
+    }
+}
+
+/// `Wire::open` for a message that was another type before: older data is decoded as that one and brought up.
+fn open(from: &syn::Type, krate: &syn::Path) -> TokenStream {
+    quote! {
+        fn open(__envelope: &#krate::Envelope) -> #krate::Result<Self> {
+            if __envelope.version <= <#from as #krate::Message>::VERSION {
+                let __older = <#from as #krate::Wire>::open(__envelope)?;
+                return #krate::Result::Ok(<Self as ::core::convert::From<#from>>::from(__older));
+            }
+            #krate::__private::open(__envelope)
         }
     }
 }
@@ -327,7 +346,7 @@ mod tests {
                 &["`key` takes one field"],
             );
         }
-        for value in ["codec", "codec = \"A\"", "codec = &A", "codec = (A, B)"] {
+        for value in ["codec", "codec = \"A\"", "codec = &A"] {
             refuses(EVENT, &format!("#[catga(name = \"a\", {value})] struct A;"), &["`codec` takes the path"]);
         }
         for value in ["crate", "crate = \"a\"", "crate = a::B<C>"] {

@@ -13,7 +13,10 @@
 //! | `name = "orders.place"` | both | none: required | The wire name: 1 to 255 bytes of ASCII letters, digits, `.`, `_` and `-`, no part between dots empty. |
 //! | `reply = Receipt` | `Request` | `()` | What the handler answers, `Send + 'static`. Where it is a `Result`, also behind an alias, work that answered `Err` is undone. |
 //! | `key = customer`, `key = 0` | structs | no key | The field that is the partition key: text, an integer, a UUID, a message id, or an `Option` of one; at most 255 bytes when it is published. |
-//! | `codec = Json` | both | `catga::Json` | The type that turns message and reply into bytes: `Codec<Self> + Codec<Reply>`. |
+//! | `version = 2` | both | `1` | The version of the contract, 1 to 65,535. Messages of a newer version than a program knows pause its consumer. |
+//! | `from = OrderPlacedV1` | both | none | The type of the version before: older data is decoded as that and brought up by `From`. |
+//! | `alias = "orders.put"` | both | none | A name that the message had before; consumers take it, too. May stand several times. |
+//! | `codec = Json` | both | `catga::Json` | The type that turns message and reply into bytes: `Codec<Self> + Codec<Reply>`. A pair `(New, Old)` writes the first and reads both. |
 //! | `local` | both | off | No `Wire`: the message never leaves the process and needs no codec. Excludes `codec`. |
 //! | `crate = framework::catga` | both | `::catga` | Where the emitted code finds Catga, for a dependency that is renamed or re-exported. |
 //!
@@ -28,6 +31,7 @@
 
 mod attributes;
 mod expand;
+mod handler;
 
 use attributes::Kind;
 use proc_macro::TokenStream;
@@ -85,4 +89,25 @@ pub fn derive_request(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(Event, attributes(catga))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     expand::expand(Kind::Event, input.into()).into()
+}
+
+/// Checks a handler where it is written: its message, each of its parameters, and that its future is `Send`. Optional:
+/// a handler needs no attribute, but what is wrong with it is hard to see where it is added.
+///
+/// ```
+/// use catga::{Context, Request};
+///
+/// #[derive(Request)]
+/// #[catga(name = "ping", reply = String, local)]
+/// struct Ping;
+///
+/// #[catga::handler]
+/// async fn ping(_: Ping, cx: Context) -> catga::Result<String> {
+///     Ok(cx.id.to_string())
+/// }
+/// # let _ = ping;
+/// ```
+#[proc_macro_attribute]
+pub fn handler(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    handler::expand(arguments.into(), item.into()).into()
 }

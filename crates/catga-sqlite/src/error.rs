@@ -5,6 +5,9 @@ use std::{fmt, sync::Arc};
 /// What SQLite's error means for a caller: busy is somebody else's turn, and only a file that cannot be used is
 /// unavailable.
 pub(crate) fn kind(error: &rusqlite::Error) -> ErrorKind {
+    if matches!(error, rusqlite::Error::QueryReturnedNoRows) {
+        return ErrorKind::NotFound;
+    }
     use ErrorCode::{
         AuthorizationForStatementDenied, CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull,
         FileLockingProtocolFailed, NotADatabase, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure,
@@ -22,7 +25,7 @@ pub(crate) fn kind(error: &rusqlite::Error) -> ErrorKind {
             | PermissionDenied
             | FileLockingProtocolFailed,
         ) => ErrorKind::Unavailable,
-        Some(AuthorizationForStatementDenied) => ErrorKind::Permanent,
+        Some(AuthorizationForStatementDenied) => ErrorKind::Unsupported,
         _ => ErrorKind::Handler,
     }
 }

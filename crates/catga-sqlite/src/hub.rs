@@ -1,6 +1,9 @@
 //! Who must be woken by a commit, and what a commit makes true in memory.
 
-use crate::queue::{Queue, Retry};
+use crate::{
+    inbox::Claims,
+    queue::{Queue, Retry},
+};
 use bytes::Bytes;
 use catga_contract::Str;
 use event_listener::Event;
@@ -20,6 +23,8 @@ pub(crate) struct Hub {
     pub(crate) outbox: Bell,
     /// The numbers of consumers whose rows are committed, with a queue or without.
     names: RwLock<HashMap<Str, i64>>,
+    /// Who works on which key, outside deliveries.
+    pub(crate) claims: Claims,
     /// Events that nobody was registered for, by subject.
     pub(crate) unheard: RwLock<HashMap<Str, u64>>,
 }
@@ -88,6 +93,26 @@ impl Hub {
         self.names.write().unwrap_or_else(PoisonError::into_inner).insert(name.into(), id);
     }
 
+    /// Another process wrote: whatever lies in the file may be new.
+    pub(crate) fn look_again(&self) {
+        let queues: Vec<_> = {
+            let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+            queues.by_id.values().cloned().collect()
+        };
+        queues.iter().for_each(|queue| queue.written());
+        self.outbox.ring();
+    }
+
+    /// Forgets a consumer: nothing is queued for it any more.
+    fn remove(&self, id: i64) {
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        queues.by_id.remove(&id);
+        queues.by_name.retain(|_, queue| queue.id != id);
+        for subscribers in queues.by_subject.values_mut() {
+            subscribers.retain(|queue| queue.id != id);
+        }
+    }
+
     /// The number of a consumer whose row is committed.
     pub(crate) fn consumer(&self, name: &str) -> Option<i64> {
         self.names.read().unwrap_or_else(PoisonError::into_inner).get(name).copied()
@@ -108,6 +133,8 @@ pub(crate) enum Effect {
     Counted(Arc<Queue>, i64, Bytes),
     /// A consumer's row was made.
     Named(Str, i64),
+    /// A consumer was removed.
+    Removed(i64),
 }
 
 impl Effect {
@@ -118,6 +145,7 @@ impl Effect {
             Self::Settled(queue, seq, again) => queue.settled(seq, again),
             Self::Claimed(queue, rows) => queue.claimed(rows),
             Self::Counted(queue, seq, frame) => queue.counted(seq, frame),
+            Self::Removed(id) => hub.remove(id),
             Self::Named(name, id) => {
                 hub.names.write().unwrap_or_else(PoisonError::into_inner).insert(name, id);
             }

@@ -44,6 +44,8 @@
 mod error;
 mod guard;
 mod hub;
+mod inbox;
+mod letters;
 mod open;
 mod outbox;
 mod queue;
@@ -53,5 +55,7 @@ mod tx;
 mod unit;
 mod writer;
 
-pub use crate::{open::Sqlite, transport::SqliteSettler, transport::SqliteSubscription, tx::SqliteTx};
+pub use crate::{
+    inbox::SqliteClaim, open::Sqlite, transport::SqliteSettler, transport::SqliteSubscription, tx::SqliteTx,
+};
 pub use rusqlite;

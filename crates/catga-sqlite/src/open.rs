@@ -136,7 +136,7 @@ impl Sqlite {
     ///
     /// # Errors
     ///
-    /// What SQLite answers.
+    /// What SQLite answers; [`ErrorKind::NotFound`] where there is no row.
     pub fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let idle = self.readers().pop();
         let connection = match idle {
@@ -150,6 +150,18 @@ impl Sqlite {
             readers.push(connection);
         }
         result
+    }
+
+    /// What the applications on this file say of themselves, as JSON by name: kept when each was last built.
+    ///
+    /// # Errors
+    ///
+    /// What SQLite answers.
+    pub fn descriptions(&self) -> Result<Vec<(String, String)>> {
+        self.read(|db| {
+            let mut select = db.prepare_cached("SELECT name, description FROM catga_application ORDER BY name")?;
+            select.query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        })
     }
 
     /// The file's path.
@@ -231,8 +243,9 @@ impl Sqlite {
         }
         let hub = self.inner.shared.clone();
         let loaded = self.inner.shared.run(move |link| load(link, &hub)).await;
-        if loaded.is_err() {
-            self.inner.attached.store(false, Ordering::SeqCst);
+        match &loaded {
+            Ok(()) => self.inner.shared.watch(),
+            Err(_) => self.inner.attached.store(false, Ordering::SeqCst),
         }
         loaded.map_err(|error| self.about(error))
     }

@@ -7,7 +7,7 @@ use crate::{
     writer::Alarm,
 };
 use bytes::Bytes;
-use catga_contract::{MessageId, Outbox, Result, Row};
+use catga_contract::{Fence, Lease, MessageId, Outbox, Result, Row};
 use std::{sync::atomic::Ordering, time::Duration};
 
 impl Sqlite {
@@ -17,7 +17,13 @@ impl Sqlite {
 }
 
 impl Outbox for Sqlite {
-    async fn pending(&self, most: usize) -> Result<Vec<Row>> {
+    /// One process works on a file, so its relay has all partitions while the process owns the file.
+    async fn lease(&self, _: Duration) -> Result<Lease> {
+        self.own().await?;
+        Ok(Lease { partitions: Lease::ALL, fence: Fence(0) })
+    }
+
+    async fn pending(&self, _: &Lease, most: usize) -> Result<Vec<Row>> {
         self.inner.outbox_heard.store(self.bell().rings(), Ordering::SeqCst);
         let now = now() as i64;
         self.read(|db| {
@@ -38,7 +44,7 @@ impl Outbox for Sqlite {
         })
     }
 
-    async fn sent(&self, rows: &[u64]) -> Result<()> {
+    async fn sent(&self, _: &Lease, rows: &[u64]) -> Result<()> {
         let mut tx = self.open_tx().await?;
         tx.ours("removing what was sent", |db| {
             let mut delete = db.prepare_cached("DELETE FROM catga_outbox WHERE seq = ?1")?;
@@ -47,7 +53,7 @@ impl Outbox for Sqlite {
         tx.commit().await.map_err(|error| self.about(error))
     }
 
-    async fn failed(&self, row: u64, reason: &str, pause: Duration) -> Result<()> {
+    async fn failed(&self, _: &Lease, row: u64, reason: &str, pause: Duration) -> Result<()> {
         let again = now().saturating_add(micros(pause));
         let mut tx = self.open_tx().await?;
         tx.ours("keeping what could not be sent", |db| {

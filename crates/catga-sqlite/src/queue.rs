@@ -159,6 +159,14 @@ impl Queue {
         (state.read, state.more && quiet)
     }
 
+    /// The next row to be tried alone, where nothing else is ready.
+    pub(crate) fn next_alone(&self) -> Option<i64> {
+        let state = self.state();
+        let (due, seq) = state.due.first().copied().filter(|(due, _)| *due <= now())?;
+        let alone = state.retries.get(&seq).is_some_and(|retry| retry.alone && retry.due == due);
+        (alone && state.ready.is_empty()).then_some(seq)
+    }
+
     pub(crate) fn retry(&self, seq: i64) -> Option<Retry> {
         self.state().retries.get(&seq).copied()
     }

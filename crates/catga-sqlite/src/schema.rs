@@ -38,6 +38,10 @@ const OURS: &[&str] = &["
         id INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, handler TEXT NOT NULL, frame BLOB NOT NULL,
         reason TEXT NOT NULL, attempts INTEGER NOT NULL, node TEXT NOT NULL, at INTEGER NOT NULL
     ) STRICT;
+    -- What the applications on this file said of themselves when they were last built, as JSON.
+    CREATE TABLE catga_application (
+        name TEXT PRIMARY KEY, description TEXT NOT NULL, at INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings our own tables up to date.

@@ -23,10 +23,11 @@ impl Transport for Sqlite {
     type Subscription = SqliteSubscription;
 
     fn capabilities(&self) -> Capabilities {
-        let mut capabilities = Capabilities::none(MAX_FRAME);
+        let mut capabilities = Capabilities::none("catga_sqlite", MAX_FRAME);
         capabilities.durable = Durability::Disk;
         capabilities.redelivery = true;
         capabilities.order = Order::Stream;
+        capabilities.atomic_batch = true;
         capabilities
     }
 
@@ -41,8 +42,8 @@ impl Transport for Sqlite {
             let failed = |error| fault(error, "registering consumers");
             let transaction = link.connection.transaction().map_err(failed)?;
             let mut known = Vec::new();
-            for Registration { consumer, subject, .. } in &consumers {
-                let id = register(&transaction, consumer, subject).map_err(failed)?;
+            for Registration { consumer, subjects, .. } in &consumers {
+                let id = register(&transaction, consumer, subjects).map_err(failed)?;
                 if id >= 1 << 16 {
                     let text = format!("consumer `{consumer}` would be number {id}; a file holds 65,535");
                     return Err(Error::new(ErrorKind::Invalid, text));
@@ -50,8 +51,8 @@ impl Transport for Sqlite {
                 known.push(id);
             }
             transaction.commit().map_err(failed)?;
-            for (Registration { consumer, subject, .. }, id) in consumers.iter().zip(known) {
-                shared.hub.add(id, consumer, Some(subject));
+            for (Registration { consumer, subjects, .. }, id) in consumers.iter().zip(known) {
+                subjects.iter().for_each(|subject| shared.hub.add(id, consumer, Some(subject)));
             }
             Ok(())
         });
@@ -87,12 +88,11 @@ impl Transport for Sqlite {
         Ok(())
     }
 
-    async fn subscribe(&self, subject: &Subject, options: SubscribeOptions) -> Result<SqliteSubscription> {
+    async fn subscribe(&self, options: SubscribeOptions) -> Result<SqliteSubscription> {
         self.own().await?;
         let consumer = &options.consumer;
-        let registered = self.inner.shared.hub.subscribers(subject);
-        let Some(queue) = registered.into_iter().find(|queue| queue.name == *consumer) else {
-            let text = format!("consumer `{consumer}` is not registered for `{subject}`");
+        let Some(queue) = self.inner.shared.hub.queue(consumer) else {
+            let text = format!("consumer `{consumer}` is not registered");
             return Err(self.about(Error::new(ErrorKind::NotFound, text)));
         };
         if !queue.take() {
@@ -122,14 +122,50 @@ impl Transport for Sqlite {
     }
 }
 
-fn register(db: &rusqlite::Connection, consumer: &str, subject: &str) -> rusqlite::Result<i64> {
+fn register(db: &rusqlite::Connection, consumer: &str, subjects: &[Subject]) -> rusqlite::Result<i64> {
     db.execute("INSERT OR IGNORE INTO catga_consumer (name) VALUES (?1)", [consumer])?;
     let id = db.query_row("SELECT id FROM catga_consumer WHERE name = ?1", [consumer], |row| row.get(0))?;
-    db.execute("INSERT OR IGNORE INTO catga_subscription (subject, consumer) VALUES (?1, ?2)", (subject, id))?;
+    for subject in subjects {
+        let sql = "INSERT OR IGNORE INTO catga_subscription (subject, consumer) VALUES (?1, ?2)";
+        db.execute(sql, (subject.as_str(), id))?;
+    }
     Ok(id)
 }
 
 impl Sqlite {
+    /// Removes a consumer by its durable name, such as `shop.mail`, with everything that waits for it; answers how many
+    /// messages that were. Without this a consumer that is gone from the program keeps collecting messages. Its marks
+    /// stay: should it come back, what it handled is not handled again.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is none, [`ErrorKind::Busy`] where it is running or another process works on
+    /// the file.
+    pub async fn remove_consumer(&self, consumer: &str) -> Result<u64> {
+        self.own().await?;
+        let Some(queue) = self.inner.shared.hub.queue(consumer) else {
+            return Err(self.about(Error::new(ErrorKind::NotFound, format!("there is no consumer `{consumer}`"))));
+        };
+        if !queue.take() {
+            let text = format!("consumer `{consumer}` is running; stop it first");
+            return Err(self.about(Error::new(ErrorKind::Busy, text)));
+        }
+        let removed = async {
+            let mut tx = self.open_tx().await?;
+            let removed = tx.ours("removing a consumer", |db| {
+                db.execute("DELETE FROM catga_subscription WHERE consumer = ?1", [queue.id])?;
+                db.execute("DELETE FROM catga_retry WHERE consumer = ?1", [queue.id])?;
+                db.execute("DELETE FROM catga_queue WHERE consumer = ?1", [queue.id])
+            })?;
+            tx.effects.push(Effect::Removed(queue.id));
+            tx.commit().await.map_err(|error| self.about(error))?;
+            Ok(removed as u64)
+        };
+        let removed = removed.await;
+        queue.give_back();
+        removed
+    }
+
     /// Counts an event that nobody is registered for, and says so once for each subject.
     fn unheard(&self, subject: &Subject) {
         let mut unheard = self.inner.shared.hub.unheard.write().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -195,7 +231,9 @@ impl Subscription for SqliteSubscription {
                 Plan::Take(ready) => ready,
                 Plan::Again(rows) => self.again(&rows)?,
                 Plan::Alone(seq) => {
-                    self.count(seq).await?;
+                    let mut tx = self.store.open_tx().await?;
+                    count(&mut tx, &self.queue, seq)?;
+                    tx.commit().await.map_err(|error| self.store.about(error))?;
                     continue;
                 }
                 Plan::Claim => {
@@ -239,24 +277,22 @@ impl SqliteSubscription {
         })?;
         Ok(self.queue.hand_out(rows, found))
     }
+}
 
-    /// Counts a try before it starts, in a commit of its own: what was started when a process died may be what
-    /// killed it.
-    async fn count(&self, seq: i64) -> Result<()> {
-        let mut tx = self.store.open_tx().await?;
-        let frame = tx.ours("counting a try", |db| {
-            let sql = "UPDATE catga_retry SET attempts = attempts + 1 WHERE seq = ?1";
-            db.prepare_cached(sql)?.execute([seq])?;
-            let sql = "UPDATE catga_consumer SET started = max(started, ?2) WHERE id = ?1";
-            db.prepare_cached(sql)?.execute((self.queue.id, seq))?;
-            frames(&mut *db.prepare_cached("SELECT seq, frame FROM catga_queue WHERE seq = ?1")?, [seq])
-        })?;
-        tx.effects.push(match frame.into_iter().next() {
-            Some((_, frame)) => Effect::Counted(self.queue.clone(), seq, frame),
-            None => Effect::Settled(self.queue.clone(), seq, None),
-        });
-        tx.commit().await.map_err(|error| self.store.about(error))
-    }
+/// Counts a try before it starts: what was started when a process died may be what killed it.
+pub(crate) fn count(tx: &mut SqliteTx, queue: &Arc<Queue>, seq: i64) -> Result<()> {
+    let frame = tx.ours("counting a try", |db| {
+        let sql = "UPDATE catga_retry SET attempts = attempts + 1 WHERE seq = ?1";
+        db.prepare_cached(sql)?.execute([seq])?;
+        let sql = "UPDATE catga_consumer SET started = max(started, ?2) WHERE id = ?1";
+        db.prepare_cached(sql)?.execute((queue.id, seq))?;
+        frames(&mut *db.prepare_cached("SELECT seq, frame FROM catga_queue WHERE seq = ?1")?, [seq])
+    })?;
+    tx.effects.push(match frame.into_iter().next() {
+        Some((_, frame)) => Effect::Counted(queue.clone(), seq, frame),
+        None => Effect::Settled(queue.clone(), seq, None),
+    });
+    Ok(())
 }
 
 impl Drop for SqliteSubscription {

@@ -3,7 +3,7 @@ use crate::{
     hub::Effect,
     writer::{Turn, ended_by_itself, ends_transaction},
 };
-use catga_contract::{Error, ErrorKind, Result};
+use catga_contract::{Error, ErrorKind, Result, Savepoint};
 use rusqlite::{Connection, Params, Row};
 
 /// The open transaction of a [`Sqlite`](crate::Sqlite) store. A handler gets it inside a `Tx<Sqlite>`; only the store
@@ -28,7 +28,7 @@ impl SqliteTx {
     ///
     /// # Errors
     ///
-    /// What SQLite answers, with the statement in its text. [`ErrorKind::Permanent`] where the statement is one that a
+    /// What SQLite answers, with the statement in its text. [`ErrorKind::Unsupported`] where the statement is one that a
     /// handler may not run, [`ErrorKind::Unavailable`] where the disk is full or failed: then the whole transaction is
     /// undone, also what others wrote in it.
     pub fn execute<P: Params>(&mut self, sql: &str, params: P) -> Result<usize> {
@@ -79,13 +79,9 @@ impl SqliteTx {
                     "{denied} is refused: the transaction belongs to the delivery and commits when the handler answers \
                      `Ok`; the statement was `{sql}`"
                 );
-                return Error::permanent(text);
+                return Error::new(ErrorKind::Unsupported, text);
             }
-            match error {
-                rusqlite::Error::QueryReturnedNoRows => Error::new(ErrorKind::NotFound, error),
-                error => fault(error, "writing"),
-            }
-            .context(format_args!("`{sql}`"))
+            fault(error, "writing").context(format_args!("`{sql}`"))
         })
     }
 
@@ -108,25 +104,25 @@ impl SqliteTx {
 
     // Our own SAVEPOINTs are prepared anew each time, so that they never lie in the statement cache, where a handler's
     // SQL of the same text would find them and pass the guard.
-    pub(crate) fn savepoint(&mut self) -> Result<()> {
-        let name = self.savepoints.len();
-        self.ours("opening a savepoint", |connection| connection.execute_batch(&format!("SAVEPOINT s{name}")))?;
+    pub(crate) fn savepoint(&mut self) -> Result<Savepoint> {
+        let depth = self.savepoints.len() as u32;
+        self.ours("opening a savepoint", |connection| connection.execute_batch(&format!("SAVEPOINT s{depth}")))?;
         self.savepoints.push(self.effects.len());
-        Ok(())
+        Ok(Savepoint(depth))
     }
 
-    pub(crate) fn release(&mut self, keep: bool) -> Result<()> {
-        let Some(effects) = self.savepoints.pop() else {
-            return Err(Error::new(ErrorKind::Invalid, "no savepoint is open in this transaction"));
+    pub(crate) fn release(&mut self, Savepoint(depth): Savepoint, keep: bool) -> Result<()> {
+        let Some(effects) = self.savepoints.get(depth as usize).copied() else {
+            return Err(Error::new(ErrorKind::Invalid, format!("savepoint {depth} is not open in this transaction")));
         };
-        let name = self.savepoints.len();
+        self.savepoints.truncate(depth as usize);
         // Asked also where no statement failed: nothing may be acknowledged outside a transaction.
         if self.turn.link().connection.is_autocommit() {
             self.turn.lost.get_or_insert_with(ended_by_itself);
         }
         self.ours("ending a savepoint", |connection| match keep {
-            true => connection.execute_batch(&format!("RELEASE s{name}")),
-            false => connection.execute_batch(&format!("ROLLBACK TO s{name}; RELEASE s{name}")),
+            true => connection.execute_batch(&format!("RELEASE s{depth}")),
+            false => connection.execute_batch(&format!("ROLLBACK TO s{depth}; RELEASE s{depth}")),
         })?;
         if !keep {
             self.effects.truncate(effects);

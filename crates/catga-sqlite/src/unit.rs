@@ -2,18 +2,19 @@
 
 use crate::{
     hub::Effect,
+    letters,
     open::Sqlite,
-    queue::{CLAIM, Queue, Retry, micros, now},
-    transport::{MAX_FRAME, claim},
+    queue::{CLAIM, Queue, Retry, now},
+    transport::{MAX_FRAME, claim, count},
     tx::SqliteTx,
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Settle,
-    StoreId, Token, UnitOfWork, partition,
+    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Savepoint,
+    Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::sync::Arc;
 
 impl Sqlite {
     /// A turn to write, as a transaction.
@@ -45,8 +46,8 @@ impl Sqlite {
         Ok(id)
     }
 
-    /// Claims the next deliveries for the queues that this transaction settles, so that a busy consumer needs one
-    /// commit for a batch instead of two.
+    /// Claims the next deliveries for the queues that this transaction settles, or counts the next lonely try, so that
+    /// a busy consumer needs one commit for a batch instead of two.
     fn claim_next(tx: &mut SqliteTx) -> Result<()> {
         let mut queues: Vec<Arc<Queue>> = Vec::new();
         for effect in &tx.effects {
@@ -56,7 +57,11 @@ impl Sqlite {
                 queues.push(queue.clone());
             }
         }
-        queues.into_iter().filter(|queue| queue.position().1).try_for_each(|queue| claim(tx, queue, CLAIM))
+        queues.into_iter().try_for_each(|queue| match queue.next_alone() {
+            Some(seq) => count(tx, &queue, seq),
+            None if queue.position().1 => claim(tx, queue, CLAIM),
+            None => Ok(()),
+        })
     }
 }
 
@@ -71,14 +76,14 @@ impl UnitOfWork for Sqlite {
         self.open_tx().await
     }
 
-    async fn savepoint(&self, tx: &mut SqliteTx) -> Result<()> {
+    async fn savepoint(&self, tx: &mut SqliteTx) -> Result<Savepoint> {
         self.check(tx)?;
         tx.savepoint()
     }
 
-    async fn release(&self, tx: &mut SqliteTx, keep: bool) -> Result<()> {
+    async fn release(&self, tx: &mut SqliteTx, savepoint: Savepoint, keep: bool) -> Result<()> {
         self.check(tx)?;
-        tx.release(keep)
+        tx.release(savepoint, keep)
     }
 
     async fn enter(&self, tx: &mut SqliteTx, key: InboxKey<'_>) -> Result<Entry> {
@@ -157,14 +162,7 @@ impl UnitOfWork for Sqlite {
     }
 
     async fn bury(&self, tx: &mut SqliteTx, letter: &NewLetter<'_>) -> Result<()> {
-        let at = letter.at.duration_since(UNIX_EPOCH).map_or(0, micros);
-        tx.ours("burying", |db| {
-            let sql = "INSERT INTO catga_letter (consumer, handler, frame, reason, attempts, node, at)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-            let NewLetter { consumer, handler, frame, reason, attempts, node, .. } = letter;
-            let values = (consumer, handler, frame, reason, attempts, node, at as i64);
-            db.prepare_cached(sql)?.execute(values).map(drop)
-        })
+        letters::insert(tx, letter).map(drop)
     }
 
     async fn commit(&self, mut tx: SqliteTx) -> Result<()> {
@@ -181,6 +179,16 @@ impl UnitOfWork for Sqlite {
 
     async fn attach(&self) -> Result<()> {
         self.own().await
+    }
+
+    async fn keep_description(&self, application: &str, text: &str) -> Result<()> {
+        let mut tx = self.open_tx().await?;
+        tx.ours("keeping a description", |db| {
+            let sql = "INSERT INTO catga_application (name, description, at) VALUES (?1, ?2, ?3)
+                ON CONFLICT (name) DO UPDATE SET description = excluded.description, at = excluded.at";
+            db.execute(sql, (application, text, now() as i64)).map(drop)
+        })?;
+        self.commit(tx).await
     }
 
     fn queue(&self) -> Option<BoxTransport> {

@@ -27,6 +27,8 @@ const GROUP_TURNS: u32 = 64;
 const GROUP_TIME: Duration = Duration::from_millis(20);
 /// How long somebody waits for a turn before the answer is `Busy`.
 pub(crate) const TURN_WAIT: Duration = Duration::from_secs(30);
+/// How often the file is asked whether another process, such as a tool that replays a dead letter, has written to it.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a connection may stay away after its handler ended before it is written off.
 const COME_HOME: Duration = Duration::from_secs(1);
 
@@ -58,6 +60,9 @@ struct State {
     out: Option<(u64, Option<Instant>)>,
     turns: u64,
     alarms: BTreeMap<Alarm, u64>,
+    /// When to ask next whether another process has written, and SQLite's number of what was seen; only where this
+    /// process works on the file.
+    watch: Option<(Instant, i64)>,
     /// Why the file is not written any more: a disk that failed once is not trusted again.
     broken: Option<String>,
     closing: bool,
@@ -188,6 +193,12 @@ impl Shared {
     /// Rings at `due`, in microseconds since 1970; there is one alarm of each kind.
     pub(crate) fn set_alarm(&self, alarm: Alarm, due: u64) {
         self.lock().alarms.insert(alarm, due);
+        self.wake.notify_one();
+    }
+
+    /// Begins to look for what other processes write.
+    pub(crate) fn watch(&self) {
+        self.lock().watch.get_or_insert((Instant::now(), 0));
         self.wake.notify_one();
     }
 
@@ -341,6 +352,16 @@ impl Shared {
                 job(&mut link);
                 state = self.lock();
                 state.home = Some(link);
+            } else if state.group.is_none() && state.watch.is_some_and(|(next, _)| next <= Instant::now()) {
+                let seen = state.watch.map_or(0, |(_, seen)| seen);
+                drop(state);
+                let now = link.connection.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap_or(seen);
+                if now != seen {
+                    self.hub.look_again();
+                }
+                state = self.lock();
+                state.watch = Some((Instant::now() + LOOK, now));
+                state.home = Some(link);
             } else if let Some(waiter) = state.next() {
                 let begun = state.group.is_some();
                 drop(state);
@@ -468,6 +489,9 @@ impl Shared {
         }
         if let Some((_, Some(since))) = state.out {
             sooner(COME_HOME.saturating_sub(since.elapsed()));
+        }
+        if let Some((next, _)) = state.watch {
+            sooner(next.saturating_duration_since(now_instant));
         }
         if let Some(due) = state.alarms.values().min() {
             sooner(Duration::from_micros(due.saturating_sub(now())));

@@ -10,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+/// For handlers that wait on purpose while they hold a `Tx`.
+const LONG: Duration = Duration::from_secs(20);
+
 #[tokio::test]
 async fn a_handler_that_fails_twice_after_its_insert_writes_one_row() {
     let store = temporary().await;
@@ -122,6 +125,25 @@ async fn a_consumer_gets_what_was_published_while_it_did_not_run() {
 }
 
 #[tokio::test]
+async fn a_consumer_is_removed_with_what_waits_for_it_and_only_by_an_explicit_act() {
+    let store = temporary().await;
+    let both = shop(&store, Script::fine()).on("audit", mail).build().await.unwrap();
+    both.send(Place(1)).await.unwrap().unwrap();
+    both.run_until_idle().await.unwrap();
+    // The program has lost a consumer; the file has not.
+    let app = shop(&store, Script::fine()).build().await.unwrap();
+    app.send(Place(2)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_queue"), 1);
+    assert_eq!(store.remove_consumer("shop.audit").await.unwrap(), 1);
+    app.send(Place(3)).await.unwrap().unwrap();
+    app.run_until_idle().await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_queue"), 0);
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails WHERE consumer = 'shop.mail'"), [1, 2, 3]);
+    assert_eq!(store.remove_consumer("shop.audit").await.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
 async fn unreadable_bytes_are_buried_whole_and_the_rest_flows() {
     let store = temporary().await;
     let app = shop(&store, Script::fine()).build().await.unwrap();
@@ -231,7 +253,14 @@ async fn a_tx_swapped_for_that_of_another_store_fails_both() {
     let (a, b) = (temporary().await, temporary().await);
     let slot = Slot::default();
     let other = App::builder("b").store(b.clone()).state(slot.clone()).handle(inner).build().await.unwrap();
-    let app = App::builder("a").store(a.clone()).state(Other { app: other, slot }).handle(outer).build().await.unwrap();
+    let app = App::builder("a")
+        .store(a.clone())
+        .patience(LONG)
+        .state(Other { app: other, slot })
+        .handle(outer)
+        .build()
+        .await
+        .unwrap();
     let error = app.send(Place(1)).await.unwrap_err();
     assert!(error.to_string().contains("swapped"), "{error}");
     for store in [&a, &b] {
@@ -249,10 +278,10 @@ async fn a_handler_that_waits_for_itself_is_told_so() {
     }
     let store = temporary().await;
     let me = Arc::new(Me(Mutex::new(None)));
-    let app = App::builder("shop").store(store).state(me.clone()).handle(nested).build().await.unwrap();
+    let app = App::builder("shop").store(store).patience(LONG).state(me.clone()).handle(nested).build().await.unwrap();
     *me.0.lock().unwrap() = Some(app.clone());
     let error = app.send(Place(1)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Permanent);
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.to_string().contains("would wait for itself"), "{error}");
     assert!(error.to_string().contains("nested"), "{error}");
     me.0.lock().unwrap().take();
@@ -268,7 +297,7 @@ async fn a_dropped_call_leaves_nothing_and_gives_its_turn_back() {
         Ok(Ok(id))
     }
     let store = temporary().await;
-    let app = App::builder("shop").store(store.clone()).handle(stuck).build().await.unwrap();
+    let app = App::builder("shop").store(store.clone()).patience(LONG).handle(stuck).build().await.unwrap();
     let dropped = tokio::time::timeout(Duration::from_millis(20), app.send(Place(1))).await;
     assert!(dropped.is_err());
     // Dropped while it waits for its turn, too.
@@ -282,6 +311,51 @@ async fn a_dropped_call_leaves_nothing_and_gives_its_turn_back() {
     }
     app.send(Place(2)).await.unwrap().unwrap();
     assert_eq!(numbers(&store, "SELECT id FROM orders"), [2]);
+}
+
+#[tokio::test]
+async fn who_waits_with_the_writer_in_hand_is_ended_and_the_others_go_on() {
+    async fn sleepy(Place(id): Place, mut tx: Tx<Sqlite>) -> catga::Result<Result<u64, String>> {
+        tx.execute("INSERT INTO orders (id) VALUES (?1)", [id])?;
+        if id == 1 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        Ok(Ok(id))
+    }
+    let store = temporary().await;
+    let app = App::builder("shop").store(store.clone()).handle(sleepy).build().await.unwrap();
+    let began = std::time::Instant::now();
+    let answers = app.send_batch((1..=20).map(Place), 20).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let error = answers[0].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    assert!(error.to_string().contains("held the store's only writer for more than 10ms"), "{error}");
+    assert!(error.to_string().contains("sleepy"), "{error}");
+    assert!(answers[1..].iter().all(Result::is_ok));
+    assert_eq!(numbers(&store, "SELECT id FROM orders ORDER BY 1"), (2..=20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_consumer_that_waits_with_the_writer_in_hand_is_buried_and_holds_nobody_up() {
+    async fn sleepy(event: Placed, mut tx: Tx<Sqlite>) -> catga::Result<()> {
+        tx.execute("INSERT INTO mails (order_id, consumer) VALUES (?1, '')", [event.id])?;
+        if event.id == 5 {
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+        Ok(())
+    }
+    let store = temporary().await;
+    let app = App::builder("shop").store(store.clone()).handle(place).on("mail", sleepy).backoff(quick(3));
+    let app = app.build().await.unwrap();
+    for id in 1..=20 {
+        app.send(Place(id)).await.unwrap().unwrap();
+    }
+    let began = std::time::Instant::now();
+    app.run_until_idle().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let others: Vec<i64> = (1..=20).filter(|id| *id != 5).collect();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), others);
+    assert!(text(&store, "SELECT reason FROM catga_letter").contains("held the store's only writer"));
 }
 
 fn futures_poll<F: Future>(future: &mut std::pin::Pin<Box<F>>) -> std::task::Poll<F::Output> {

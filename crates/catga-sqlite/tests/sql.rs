@@ -61,7 +61,7 @@ async fn transaction_control_and_escapes_are_refused_with_a_clear_error() {
     for (sql, named) in refused.iter().chain(&refused) {
         let error = app.send(Run((*sql).into())).await.unwrap_err();
         let text = error.to_string();
-        assert_eq!(error.kind(), ErrorKind::Permanent, "{sql}: {text}");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {text}");
         assert!(text.contains(named) && text.contains("is refused"), "{sql}: {text}");
         assert!(text.contains("run` of `sql.run`"), "the handler is named: {text}");
     }

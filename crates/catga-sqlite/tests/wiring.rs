@@ -31,6 +31,7 @@ async fn every_mistake_is_listed() {
         .on("mail", mail)
         .on("mail", mail)
         .backoff(catga::Backoff { attempts: 0, ..Default::default() })
+        .patience(std::time::Duration::ZERO)
         .build()
         .await
         .unwrap_err();
@@ -40,6 +41,7 @@ async fn every_mistake_is_listed() {
         "application `my shop` cannot be built",
         "the application name `my shop` is not of",
         "a backoff of 0 attempts",
+        "a patience of 0ns; 1 ms to 20 s",
         "two states of type `u8`",
         "two stores of type `catga_sqlite::open::Sqlite`",
         "`orders.place` has two handlers",
@@ -146,7 +148,7 @@ async fn a_stop_waits_for_the_handler_at_hand_but_not_for_ever() {
     for (id, ends) in [(1, true), (2, false)] {
         let store = temporary().await;
         let app = App::builder("shop").store(store.clone()).handle(place).on("slow", slow);
-        let app = app.drain(Duration::from_millis(500)).build().await.unwrap();
+        let app = app.patience(Duration::from_secs(20)).drain(Duration::from_millis(500)).build().await.unwrap();
         app.send(Place(id)).await.unwrap().unwrap();
         let stopped = app.run(tokio::time::sleep(Duration::from_millis(50))).await;
         assert_eq!(stopped.as_ref().map_err(catga::Error::kind).err(), (!ends).then_some(ErrorKind::Timeout));

@@ -1,26 +1,33 @@
 use crate::{
     backoff::Backoff,
     build::Builder,
-    consumer::Consumer,
-    request::Requests,
+    handlers::{About, Consumer, Handlers},
+    metrics::Client,
     stop::{Stop, Stopped},
     store::AnyStore,
     worker::Work,
 };
-use catga_contract::{AnyUnit, BoxTransport, Call, Error, ErrorKind, Request, Resources, Result, Transport};
+use catga_contract::{BoxTransport, Error, ErrorKind, Resources, Result, Str, Transport};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::watch;
 
 /// The running application; cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Core>);
+pub struct App(pub(crate) Arc<Core>);
 
 /// What all parts of an application share.
 pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) resources: Resources,
-    pub(crate) requests: Requests,
+    pub(crate) handlers: Handlers,
+    /// What the handlers in process are called, in the order in which they were added.
+    pub(crate) about: Vec<About>,
     pub(crate) consumers: Vec<Arc<Consumer>>,
     pub(crate) stores: Vec<Arc<dyn AnyStore>>,
     pub(crate) transport: Option<BoxTransport>,
@@ -28,12 +35,25 @@ pub(crate) struct Core {
     pub(crate) drain: Duration,
     /// Counts what relays and workers committed.
     pub(crate) work: watch::Sender<u64>,
+    /// Consumers that wait for a newer program, and why.
+    pub(crate) paused: Mutex<BTreeMap<Str, String>>,
+    pub(crate) client: Client,
 }
 
 impl Core {
     /// Something was committed by a relay or a worker.
     pub(crate) fn worked(&self) {
         self.work.send_modify(|count| *count += 1);
+    }
+
+    /// A consumer waits for a newer program.
+    pub(crate) fn paused(&self, consumer: &Str, report: String) {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.clone(), report);
+    }
+
+    /// Why a consumer waits, if it does.
+    pub(crate) fn pause_of(&self, consumer: &Str) -> Option<String> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).get(consumer).cloned()
     }
 }
 
@@ -45,35 +65,6 @@ impl App {
 
     pub(crate) fn new(core: Core) -> Self {
         Self(Arc::new(core))
-    }
-
-    /// Answers a request in this process: finds its handler by type and calls it. Where the handler took a `Tx`, its
-    /// writes and messages are durable when this returns `Ok`.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NoHandler`] where nobody handles the request, [`ErrorKind::Busy`] where its turn to write did not
-    /// come, and what the handler answers. After an error nothing of the call stays, with one exception: an error of
-    /// kind [`ErrorKind::Timeout`] says that it is unknown.
-    ///
-    /// # Cancel safety
-    ///
-    /// A dropped call leaves nothing behind, unless its commit had begun: that one goes on.
-    pub async fn send<R: Request>(&self, request: R) -> Result<R::Reply> {
-        let Some(handler) = self.0.requests.get::<R>() else {
-            let text =
-                format!("application `{}` has no handler for `{}`: add it with `.handle(…)`", self.0.name, R::NAME);
-            return Err(Error::new(ErrorKind::NoHandler, text));
-        };
-        let about = |error: Error| error.context(format_args!("handler `{}` of `{}`", handler.name(), R::NAME));
-        let mut call = Call::direct(&self.0.resources);
-        let answer = handler.handle(&mut call, request).await.map_err(about);
-        if let Some(unit) = call.take_unit()
-            && (answer.as_ref().is_ok_and(R::keep) || leaks(&*unit))
-        {
-            unit.commit().await.map_err(about)?;
-        }
-        answer
     }
 
     /// Runs consumers and relays until `shutdown`, then finishes what is at hand. Nothing runs after it returned;
@@ -165,7 +156,8 @@ impl App {
     ///
     /// # Errors
     ///
-    /// Where a store or the transport cannot be asked.
+    /// Where a store or the transport cannot be asked, and [`ErrorKind::Unsupported`] where a consumer
+    /// [pauses](Self::paused), because then it would never be.
     ///
     /// # Cancel safety
     ///
@@ -174,14 +166,28 @@ impl App {
         let mut work = self.0.work.subscribe();
         loop {
             let before = *work.borrow_and_update();
+            if let Some((consumer, report)) = self.paused().into_iter().next() {
+                let text =
+                    format!("what waits for consumer `{consumer}` will not be handled by this program: {report}");
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
             // A message that moves is always in one of the places; it is nowhere only if nothing was committed while
             // they were looked at.
             if !self.is_waiting().await? && *work.borrow() == before {
                 return Ok(());
             }
-            // The sender lives as long as this application. The pause is for what others wrote into the store.
+            // Looking costs more the more waits, so a busy application is not asked after each commit. The sender lives
+            // as long as this application; the longer pause is for what others wrote into the store.
+            tokio::time::sleep(Duration::from_millis(1)).await;
             let _ = tokio::time::timeout(Duration::from_millis(50), work.changed()).await;
         }
+    }
+
+    /// The consumers that wait for a newer program, by durable name, and why: a message of a version came that this
+    /// program does not know.
+    pub fn paused(&self) -> Vec<(Str, String)> {
+        let paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        paused.iter().map(|(name, report)| (name.clone(), report.clone())).collect()
     }
 
     async fn is_waiting(&self) -> Result<bool> {
@@ -226,11 +232,6 @@ impl App {
             None => stores.iter().find(|store| Some(store.id()) == transport.shares()).or_else(|| stores.first()),
         }
     }
-}
-
-/// Whether a failed call must commit something; never without the feature `sabotage`.
-fn leaks(unit: &dyn AnyUnit) -> bool {
-    unit.leaks()
 }
 
 impl std::fmt::Debug for App {

@@ -15,42 +15,83 @@
 //! mark, business writes, outgoing messages and acknowledgement are one commit. A process may be killed at any moment;
 //! what was not committed comes again.
 //!
+//! # Where to look
+//!
+//! | for | see |
+//! |---|---|
+//! | putting an application together, and running it | [`Builder`], [`App`] |
+//! | messages, handlers and what they take | the derives [`Request`](macro@Request) and [`Event`](macro@Event), [`HandlerFn`], [`Tx`], [`State`], [`Context`] |
+//! | validation, retries, limits, breakers, idempotency | [`behavior`] |
+//! | what failed, and what is done about it | [`Error`], [`ErrorKind`] |
+//! | a store, transport or codec of one's own | [`UnitOfWork`], [`Transport`], [`Codec`] |
+//!
 //! # Crate features
 //!
 //! | feature | default | brings |
 //! |---|---|---|
-//! | `json` | yes | [`Json`], the codec that the derives name unless told otherwise |
+#![cfg_attr(
+    feature = "json",
+    doc = "| `json` | yes | [`Json`], the codec that the derives name unless told otherwise |"
+)]
+#![cfg_attr(
+    not(feature = "json"),
+    doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |"
+)]
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
+//! | `axum` | no | `catga::axum`: commands over HTTP, problems, readiness, shutdown; with `json` |
+//! | `cache` | no | `behavior::Cache`, answers kept for a while, by the crate `moka` |
+//! | `rate-limit` | no | `behavior::RateLimit`, by the crate `governor` |
+//! | `cli` | no | `catga::cli`, the verbs of the `catga` program for a binary of one's own; with `json` |
+//!
+//! Each brings its own dependencies; none changes what the others do.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod app;
+#[cfg(feature = "axum")]
+pub mod axum;
 mod backoff;
+pub mod behavior;
 mod build;
-mod consumer;
+#[cfg(feature = "cli")]
+pub mod cli;
+mod describe;
+mod handlers;
 #[cfg(feature = "json")]
 mod json;
+mod metrics;
+mod panic;
+mod parts;
+mod publish;
 mod relay;
-mod request;
+mod send;
 mod stop;
 mod store;
 mod worker;
 
 #[cfg(feature = "json")]
 pub use crate::json::Json;
-pub use crate::{app::App, backoff::Backoff, build::Builder};
+pub use crate::{
+    app::App,
+    backoff::Backoff,
+    build::{Builder, ConsumerBuilder},
+    describe::Description,
+    metrics::Metrics,
+    send::{Failures, send_to},
+};
 #[doc(hidden)]
 pub use catga_contract::__private;
 #[cfg(feature = "sabotage")]
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    BoxError, BoxTransport, Call, Capabilities, Codec, Context, Delivery, Durability, Envelope, Error, ErrorKind,
-    Event, FromCall, Handler, HandlerFn, Headers, Key, Message, MessageId, Needs, Outbox, Outcome, Parcel,
-    Registration, Request, Resources, Result, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
-    Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
+    Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
+    InboxKey, IntoHandler, Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
+    Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject,
+    SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
-pub use catga_derive::{Event, Request};
+pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.
 #[cfg(feature = "sqlite")]
 pub use catga_sqlite as sqlite;

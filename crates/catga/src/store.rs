@@ -13,8 +13,11 @@ use std::{any::TypeId, sync::Arc};
 pub(crate) trait AnyStore: Send + Sync {
     fn type_id(&self) -> TypeId;
     fn id(&self) -> StoreId;
+    fn name(&self) -> &'static str;
     fn queue(&self) -> Option<BoxTransport>;
     fn attach(&self) -> BoxFuture<'_, Result<()>>;
+    #[cfg(feature = "json")]
+    fn keep_description<'a>(&'a self, application: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
     fn unsent(&self) -> BoxFuture<'_, Result<u64>>;
     /// Runs a consumer whose effects, marks and dead letters lie in this store.
     fn work(&self, work: Work) -> BoxFuture<'static, Result<()>>;
@@ -31,11 +34,18 @@ impl<S: UnitOfWork> AnyStore for Stored<S> {
     fn id(&self) -> StoreId {
         self.0.id()
     }
+    fn name(&self) -> &'static str {
+        std::any::type_name::<S>()
+    }
     fn queue(&self) -> Option<BoxTransport> {
         self.0.queue()
     }
     fn attach(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.0.attach())
+    }
+    #[cfg(feature = "json")]
+    fn keep_description<'a>(&'a self, application: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.0.keep_description(application, text))
     }
     fn unsent(&self) -> BoxFuture<'_, Result<u64>> {
         Box::pin(self.0.unsent())

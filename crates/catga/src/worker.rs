@@ -6,10 +6,16 @@
 //!
 //! Long because the steps of a delivery are one protocol, which is read from top to bottom.
 
-use crate::{app::Core, consumer::Consumer, relay::TROUBLE, request::panic_text, stop::Stopped};
+use crate::{
+    app::Core,
+    handlers::{Consumer, Route},
+    panic,
+    relay::TROUBLE,
+    stop::Stopped,
+};
 use catga_contract::{
-    AnyUnit, BoxSettler, BoxTransport, Call, Delivery, Entry, Envelope, Error, ErrorKind, Fault, InboxKey, NewLetter,
-    Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit, UnitOfWork,
+    __private::scope, AnyUnit, BoxSettler, BoxTransport, Call, Delivery, Entry, Envelope, Error, ErrorKind, Fault,
+    InboxKey, NewLetter, Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit, UnitOfWork,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
 use std::{
@@ -40,7 +46,7 @@ pub(crate) struct Work {
 /// Works until the end is wanted; then finishes the batch at hand.
 pub(crate) async fn run<S: UnitOfWork>(store: Arc<S>, work: Work) -> Result<()> {
     let options = SubscribeOptions::new(work.consumer.name.clone());
-    let mut subscription = work.transport.subscribe(&work.consumer.subject, options).await?;
+    let mut subscription = work.transport.subscribe(options).await?;
     let settler = subscription.settler();
     let shared = work.transport.shares() == Some(store.id());
     let worker = Worker { store, work, settler, shared };
@@ -57,9 +63,16 @@ pub(crate) async fn run<S: UnitOfWork>(store: Arc<S>, work: Work) -> Result<()> 
             }
         }
         match worker.transaction(&mut waiting).await {
-            Ok(()) => {
+            Ok(Progress::Worked) => {
                 failures = 0;
                 worker.work.core.worked();
+            }
+            Ok(Progress::Paused(report)) => {
+                // Nothing of it is settled: a newer program will find it where it is.
+                tracing::error!(consumer = %worker.work.consumer.name, report, "the consumer pauses");
+                worker.work.core.paused(&worker.work.consumer.name, report);
+                worker.work.stop.wanted().await;
+                return Ok(());
             }
             Err(error) => {
                 failures += 1;
@@ -80,6 +93,13 @@ struct Worker<S: UnitOfWork> {
     settler: BoxSettler,
     /// Whether the queue lies in the store, so that settlements commit with the effects.
     shared: bool,
+}
+
+/// How a transaction ended.
+enum Progress {
+    Worked,
+    /// The next message is of a version that this program does not know.
+    Paused(String),
 }
 
 /// What became of a delivery; told when it is durable.
@@ -112,17 +132,28 @@ impl<S: UnitOfWork> Worker<S> {
     }
 
     /// Handles deliveries from the front of `waiting` in one transaction, and takes those out that are settled.
-    async fn transaction(&self, waiting: &mut VecDeque<Delivery>) -> Result<()> {
-        if self.work.consumer.unit.is_none() {
-            return self.without_tx(waiting).await;
+    async fn transaction(&self, waiting: &mut VecDeque<Delivery>) -> Result<Progress> {
+        let known = waiting.iter().position(|delivery| self.newer(delivery).is_some()).unwrap_or(waiting.len());
+        if known == 0 {
+            let report = waiting.front().and_then(|delivery| self.newer(delivery)).unwrap_or_default();
+            return Ok(Progress::Paused(report));
         }
+        match self.work.consumer.unit {
+            Some(_) => self.with_tx(waiting, known).await?,
+            None => self.without_tx(waiting, known).await?,
+        }
+        Ok(Progress::Worked)
+    }
+
+    /// The first `known` deliveries, as many as one transaction takes.
+    async fn with_tx(&self, waiting: &mut VecDeque<Delivery>, known: usize) -> Result<()> {
         if self.work.core.resources.sabotaged(Fault::AckFirst) {
             self.settle_alone(waiting.iter().map(|delivery| (delivery.token, Settle::Done)).collect()).await?;
         }
         let mut unit = Box::new(Unit::new(self.store.clone(), self.store.begin().await?));
         let began = Instant::now();
         let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
-        for delivery in waiting.iter() {
+        for delivery in waiting.iter().take(known) {
             match self.deliver(unit, delivery, &mut answers).await {
                 Ok((back, verdict)) => {
                     unit = back;
@@ -138,10 +169,7 @@ impl<S: UnitOfWork> Worker<S> {
                 break;
             }
         }
-        unit.commit().await?;
-        if !self.shared {
-            self.settler.settle(&answers).await?;
-        }
+        self.commit(*unit, &answers).await?;
         for (delivery, verdict) in waiting.drain(..verdicts.len()).zip(verdicts) {
             self.tell(&delivery, &verdict);
         }
@@ -157,8 +185,8 @@ impl<S: UnitOfWork> Worker<S> {
     ) -> Result<(Box<Unit<S>>, Verdict), Fatal> {
         let store = &*self.store;
         let (resources, consumer) = (&self.work.core.resources, &self.work.consumer);
-        let envelope = match self.readable(delivery) {
-            Ok(envelope) => envelope,
+        let (envelope, route) = match self.readable(delivery) {
+            Ok(readable) => readable,
             Err(error) => {
                 let verdict = self.conclude(unit.tx().await?, delivery, error, answers).await?;
                 return Ok((unit, verdict));
@@ -166,16 +194,18 @@ impl<S: UnitOfWork> Worker<S> {
         };
         let id = envelope.id.to_bytes();
         let key = InboxKey { consumer: &consumer.name, key: &id };
-        let saved = !resources.sabotaged(Fault::NoSavepoint);
         let tx = unit.tx().await?;
-        if saved {
-            store.savepoint(tx).await?;
-        }
+        let outer = match resources.sabotaged(Fault::NoSavepoint) {
+            false => Some(store.savepoint(tx).await?),
+            true => None,
+        };
         if !resources.sabotaged(Fault::NoMark) {
             match store.enter(tx, key).await? {
                 Entry::New => {}
                 Entry::Busy { retry_after } => {
-                    store.release(tx, false).await?;
+                    if let Some(outer) = outer {
+                        store.release(tx, outer, false).await?;
+                    }
                     let error = Error::new(ErrorKind::Busy, "it is being handled already");
                     let again = Settle::Again { pause: retry_after, counts: false };
                     self.settle(tx, delivery, again, answers).await?;
@@ -183,14 +213,14 @@ impl<S: UnitOfWork> Worker<S> {
                 }
                 Entry::Done(_) => {
                     self.settle(tx, delivery, Settle::Done, answers).await?;
-                    if saved {
-                        store.release(tx, true).await?;
+                    if let Some(outer) = outer {
+                        store.release(tx, outer, true).await?;
                     }
                     return Ok((unit, Verdict::Duplicate));
                 }
             }
         }
-        let (back, answer) = self.call(Some(unit), envelope, delivery).await;
+        let (back, answer) = self.call(Some(unit), envelope, route, delivery).await;
         let Some(mut unit) = back else {
             let text = "its unit of work did not come back";
             return Err(Fatal { error: Error::new(ErrorKind::Handler, text), guilty: true });
@@ -200,16 +230,16 @@ impl<S: UnitOfWork> Worker<S> {
                 let tx = unit.tx().await.map_err(guilty)?;
                 store.finish(tx, key, &[]).await.map_err(guilty)?;
                 self.settle(tx, delivery, Settle::Done, answers).await.map_err(guilty)?;
-                if saved {
-                    store.release(tx, true).await.map_err(guilty)?;
+                if let Some(outer) = outer {
+                    store.release(tx, outer, true).await.map_err(guilty)?;
                 }
                 Verdict::Committed
             }
             Err(error) => {
-                let undone = match unit.tx().await {
-                    Ok(tx) if saved => store.release(tx, false).await,
-                    Ok(_) => Ok(()),
-                    Err(left) => Err(left),
+                let undone = match (unit.tx().await, outer) {
+                    (Ok(tx), Some(outer)) => store.release(tx, outer, false).await,
+                    (Ok(_), None) => Ok(()),
+                    (Err(left), _) => Err(left),
                 };
                 if undone.is_err() {
                     return Err(Fatal { error, guilty: true });
@@ -220,10 +250,24 @@ impl<S: UnitOfWork> Worker<S> {
         Ok((unit, verdict))
     }
 
-    /// What cannot be handled: bytes that cannot be read, and what was started too often.
-    fn readable<'a>(&self, delivery: &'a Delivery) -> Result<&'a Envelope> {
+    /// Why the consumer must wait for a newer program, if it must.
+    fn newer(&self, delivery: &Delivery) -> Option<String> {
+        let envelope = delivery.message.as_ref().ok()?;
+        let route = self.work.consumer.route(envelope).ok()?;
+        (envelope.version > route.version).then(|| {
+            format!(
+                "message {} `{}` is of version {}, this program knows version {}: deploy the newer program; until then \
+                 the message and what follows it wait",
+                envelope.id, envelope.name, envelope.version, route.version
+            )
+        })
+    }
+
+    /// Finds what cannot be handled: bytes that cannot be read, what nobody takes, and what was started too often.
+    fn readable<'a>(&'a self, delivery: &'a Delivery) -> Result<(&'a Envelope, &'a Route)> {
+        let consumer = &self.work.consumer;
         let envelope = delivery.message.as_ref().map_err(|error| {
-            Error::new(error.kind(), format!("{error:#}")).context(self.work.consumer.subject.as_str())
+            Error::new(error.kind(), format!("{error:#}")).context(format_args!("consumer `{}`", consumer.name))
         })?;
         if delivery.started >= self.work.core.backoff.attempts {
             let text = format!(
@@ -232,7 +276,7 @@ impl<S: UnitOfWork> Worker<S> {
             );
             return Err(Error::permanent(text));
         }
-        Ok(envelope)
+        Ok((envelope, consumer.route(envelope)?))
     }
 
     /// Runs the handler; what it panics with is its error.
@@ -240,6 +284,7 @@ impl<S: UnitOfWork> Worker<S> {
         &self,
         unit: Option<Box<Unit<S>>>,
         envelope: &Envelope,
+        route: &Route,
         delivery: &Delivery,
     ) -> (Option<Box<Unit<S>>>, Result<()>) {
         let (core, consumer) = (&self.work.core, &self.work.consumer);
@@ -251,14 +296,23 @@ impl<S: UnitOfWork> Worker<S> {
         tracing::debug!(
             target: "catga::delivery", consumer = %consumer.name, id = %envelope.id, attempt = u64::from(attempt), "started"
         );
-        let answer = AssertUnwindSafe(consumer.run(&mut call, envelope)).catch_unwind().await;
-        let answer = answer.unwrap_or_else(|panic| Err(Error::new(ErrorKind::Handler, panic_text(&*panic))));
+        let (held, began) = (call.has_unit().then(|| self.store.id()), Instant::now());
+        let mut run = route.run(&mut call, envelope);
+        let answer = match held {
+            // A behavior that asked for the store's writer would wait for this call.
+            Some(store) => {
+                let run = AssertUnwindSafe(scope(store, route.about.handler, run.as_mut()));
+                run.catch_unwind().await
+            }
+            None => AssertUnwindSafe(run.as_mut()).catch_unwind().await,
+        };
+        drop(run);
+        let answer = answer.unwrap_or_else(|panic| Err(panic::error(&*panic)));
+        route.consumed.called(began.elapsed(), answer.as_ref().err());
         let answer = answer.map_err(|error| {
-            let Consumer { name, handler, .. } = &**consumer;
-            error.context(format_args!(
-                "consumer `{name}`, handler `{handler}`, message {} `{}`",
-                envelope.id, envelope.name
-            ))
+            let (consumer, handler) = (&consumer.name, route.about.handler);
+            let Envelope { id, name, .. } = envelope;
+            error.context(format_args!("consumer `{consumer}`, handler `{handler}`, message {id} `{name}`"))
         });
         let unit = call.take_unit().and_then(|unit: Box<dyn AnyUnit>| (unit as Box<dyn Any>).downcast().ok());
         (unit, answer)
@@ -293,7 +347,7 @@ impl<S: UnitOfWork> Worker<S> {
                 let node = format!("process {}", std::process::id());
                 let letter = NewLetter {
                     consumer: &self.work.consumer.name,
-                    handler: self.work.consumer.handler,
+                    handler: self.work.consumer.handler(delivery.message.as_ref().ok()),
                     frame: &delivery.frame,
                     reason: &format!("{error:#}"),
                     attempts: tries,
@@ -329,6 +383,17 @@ impl<S: UnitOfWork> Worker<S> {
         }
     }
 
+    /// Commits what settles the deliveries; where the queue lies elsewhere, settles them there.
+    async fn commit(&self, unit: Unit<S>, answers: &[(Token, Settle)]) -> Result<()> {
+        let began = Instant::now();
+        let mut settled = unit.commit().await;
+        if settled.is_ok() && !self.shared {
+            settled = self.settler.settle(answers).await;
+        }
+        self.work.core.client.settled(&settled, began.elapsed());
+        settled
+    }
+
     /// The delivery at `at` spoiled the transaction of its batch: its failure is settled in a transaction of its own,
     /// and the others, which were undone with it, are handled again.
     async fn convict(&self, waiting: &mut VecDeque<Delivery>, at: usize, error: Error) -> Result<()> {
@@ -336,10 +401,7 @@ impl<S: UnitOfWork> Worker<S> {
         let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
         let mut answers = Vec::new();
         let verdict = self.conclude(unit.tx().await?, delivery, error, &mut answers).await?;
-        unit.commit().await?;
-        if !self.shared {
-            self.settler.settle(&answers).await?;
-        }
+        self.commit(unit, &answers).await?;
         if let Some(delivery) = waiting.remove(at) {
             self.tell(&delivery, &verdict);
         }
@@ -357,10 +419,10 @@ impl<S: UnitOfWork> Worker<S> {
 
     /// Deliveries whose handler takes no `Tx`: its calls run side by side, outside any transaction, and without a
     /// mark; what it did before a crash it does again.
-    async fn without_tx(&self, waiting: &mut VecDeque<Delivery>) -> Result<()> {
+    async fn without_tx(&self, waiting: &mut VecDeque<Delivery>, known: usize) -> Result<()> {
         // Boxed here: the compiler cannot infer the borrow through the stream's closures.
         let calls: Vec<BoxFuture<'_, Result<()>>> =
-            waiting.iter().map(|delivery| self.alone(delivery).boxed()).collect();
+            waiting.iter().take(known).map(|delivery| self.alone(delivery).boxed()).collect();
         let outcomes: Vec<Result<()>> = stream::iter(calls).buffered(CALLS).collect().await;
         let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
         let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
@@ -374,37 +436,39 @@ impl<S: UnitOfWork> Worker<S> {
                 Err(error) => self.conclude(tx, delivery, error, &mut answers).await?,
             });
         }
-        unit.commit().await?;
-        if !self.shared {
-            self.settler.settle(&answers).await?;
-        }
-        for (delivery, verdict) in waiting.drain(..).zip(verdicts) {
+        self.commit(unit, &answers).await?;
+        for (delivery, verdict) in waiting.drain(..known).zip(verdicts) {
             self.tell(&delivery, &verdict);
         }
         Ok(())
     }
 
     async fn alone(&self, delivery: &Delivery) -> Result<()> {
-        let envelope = self.readable(delivery)?;
-        self.call(None, envelope, delivery).await.1
+        let (envelope, route) = self.readable(delivery)?;
+        self.call(None, envelope, route, delivery).await.1
     }
 
     fn tell(&self, delivery: &Delivery, verdict: &Verdict) {
         let consumer = &self.work.consumer.name;
         let id = delivery.message.as_ref().map(|envelope| envelope.id).unwrap_or_default();
         let attempt = u64::from(delivery.started) + 1;
+        let consumed = self.work.consumer.consumed(delivery.message.as_ref().ok());
         match verdict {
             Verdict::Committed => {
+                consumed.settled(None);
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "committed");
             }
             Verdict::Duplicate => {
+                consumed.duplicate();
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "duplicate");
             }
             Verdict::Again(error) => {
+                consumed.settled(Some(error));
                 let error = format_args!("{error:#}");
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, error, "failed");
             }
             Verdict::Buried(error) => {
+                consumed.buried(error);
                 let error = format_args!("{error:#}");
                 tracing::error!(target: "catga::delivery", %consumer, %id, attempt, error, "buried");
             }

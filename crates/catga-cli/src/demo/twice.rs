@@ -1,7 +1,7 @@
 //! A transport that hands some parcels over twice, as one does whose answer was lost on the way.
 
 use super::generate::Random;
-use catga::{Capabilities, Outcome, Parcel, Registration, Result, StoreId, Str, Subject, SubscribeOptions, Transport};
+use catga::{Capabilities, Outcome, Parcel, Registration, Result, StoreId, Str, SubscribeOptions, Transport};
 use std::sync::{Mutex, PoisonError};
 
 /// Of how many parcels one goes twice.
@@ -52,8 +52,8 @@ impl<T: Transport, F: Fn(&Parcel) + Send + Sync + 'static> Transport for Twice<T
         Ok(())
     }
 
-    async fn subscribe(&self, subject: &Subject, options: SubscribeOptions) -> Result<T::Subscription> {
-        self.transport.subscribe(subject, options).await
+    async fn subscribe(&self, options: SubscribeOptions) -> Result<T::Subscription> {
+        self.transport.subscribe(options).await
     }
 
     async fn unsettled(&self, consumer: &Str) -> Result<u64> {

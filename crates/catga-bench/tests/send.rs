@@ -1,0 +1,44 @@
+//! `bench send` runs and reports; what it says of allocations is exact, what it says of times a debug build cannot judge.
+
+use catga_bench::{
+    harness::{Plan, Verdict},
+    parts, print, send,
+};
+use catga_buf::CountingAlloc;
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOC: CountingAlloc = CountingAlloc::system();
+
+const SHORT: Plan = Plan { rounds: 5, turn: Duration::from_micros(200), latency: false };
+
+#[test]
+fn every_candidate_is_measured_and_every_bound_judged() {
+    let report = send::run(SHORT, false).unwrap();
+    for figure in &report.figures {
+        let expected = match figure.name.as_str() {
+            name if name.starts_with("App::send") => 1.0,
+            name if name.starts_with("App::notify") => 3.0,
+            _ => 0.0,
+        };
+        assert_eq!(figure.allocations, expected, "{}", figure.name);
+        assert!(figure.ns.min > 0.0 && figure.ns.min <= figure.ns.median, "{}", figure.name);
+    }
+    for (bound, outcome) in send::BOUNDS.iter().zip(&report.outcomes) {
+        let lacks_peer = bound.by.starts_with("catga-core");
+        assert_eq!(outcome.verdict == Verdict::NoPeer, lacks_peer, "{} by {}", bound.name, bound.by);
+    }
+    assert_eq!(report.outcomes.len(), send::BOUNDS.len());
+}
+
+#[test]
+fn a_report_reads_as_a_table_and_as_json() {
+    let report = parts::run(Plan { latency: true, ..SHORT }).unwrap();
+    let mut text = Vec::new();
+    print(&report, &mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.starts_with(&format!("{}\n", report.machine)) && text.contains("p99"), "{text}");
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["figures"].as_array().unwrap().len(), report.figures.len());
+    assert_eq!(json["machine"]["build"], if cfg!(debug_assertions) { "debug" } else { "release" });
+}

@@ -1,0 +1,6 @@
+#[catga::handler]
+fn ping(_: String) -> catga::Result<()> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,6 @@
+#[catga::handler]
+async fn ping(_: String) -> catga::Result<()> {
+    Ok(())
+}
+
+fn main() {}

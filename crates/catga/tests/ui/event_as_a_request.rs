@@ -1,0 +1,13 @@
+use catga::{App, Event};
+
+#[derive(Event, Clone)]
+#[catga(name = "rang", local)]
+struct Rang;
+
+async fn ring(_: Rang) -> catga::Result<()> {
+    Ok(())
+}
+
+fn main() {
+    let _ = App::builder("bell").handle(ring);
+}

@@ -1,0 +1,27 @@
+//! The pages of the book and the README, so that `cargo test` compiles and runs the programs on them. Nothing else is
+//! in this library; the commands are the program.
+#![forbid(unsafe_code)]
+
+macro_rules! pages {
+    ($($name:ident: $path:literal,)*) => {
+        $(
+            #[cfg(doctest)]
+            #[doc = include_str!($path)]
+            mod $name {}
+        )*
+    };
+}
+
+pages! {
+    readme: "../../README.md",
+    introduction: "../../docs/src/introduction.md",
+    first: "../../docs/src/first.md",
+    messages: "../../docs/src/messages.md",
+    handlers: "../../docs/src/handlers.md",
+    consumers: "../../docs/src/consumers.md",
+    behaviors: "../../docs/src/behaviors.md",
+    axum: "../../docs/src/axum.md",
+    operating: "../../docs/src/operating.md",
+    defaults: "../../docs/src/defaults.md",
+    frame: "../../docs/src/frame.md",
+}
