@@ -208,7 +208,7 @@ impl<L> Builder<L> {
     #[cfg(feature = "sabotage")]
     #[doc(hidden)]
     pub fn sabotage(mut self, fault: catga_contract::Fault) -> Self {
-        self.parts.fault = Some(fault);
+        self.parts.sabotage(fault);
         self
     }
 

@@ -52,6 +52,12 @@ impl Parts {
         }
     }
 
+    /// Asks for a deliberate defect.
+    #[cfg(feature = "sabotage")]
+    pub(crate) fn sabotage(&mut self, fault: catga_contract::Fault) {
+        self.fault = Some(fault);
+    }
+
     /// Reports a behavior that has no handler behind it.
     pub(crate) fn end_of_behaviors(&mut self) {
         if let Some(behavior) = self.idle.take() {
