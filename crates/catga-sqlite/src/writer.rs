@@ -240,7 +240,6 @@ impl Shared {
             self.wake.notify_one();
             return;
         }
-        state.out = None;
         if !rolled_back {
             state.broken = Some("a transaction could not be rolled back".into());
         }
@@ -260,10 +259,13 @@ impl Shared {
         };
         match next {
             Some(waiter) => {
+                // Still out, until the next turn's number stands there: else a closing thread would not wait for it.
+                state.out = Some((number, None));
                 drop(state);
                 self.lend(link, waiter);
             }
             None => {
+                state.out = None;
                 state.home = Some(link);
                 drop(state);
                 self.wake.notify_one();
@@ -284,11 +286,13 @@ impl Shared {
         if let Err(error) = link.connection.execute_batch("SAVEPOINT turn") {
             let lost = Lost::new(&error, "beginning a turn");
             let _ = waiter.send(Err(lost.error()));
-            let mut state = self.lock();
-            let group = state.group.take();
-            drop(state);
+            let group = self.lock().group.take();
             roll_back(&link.connection);
-            self.lock().home = Some(link);
+            {
+                let mut state = self.lock();
+                state.out = None;
+                state.home = Some(link);
+            }
             self.wake.notify_one();
             for outcome in group.map_or_else(Vec::new, |group| group.outcomes) {
                 let _ = outcome.send(Err(lost.clone()));
@@ -490,7 +494,8 @@ impl Shared {
         if let Some((_, Some(since))) = state.out {
             sooner(COME_HOME.saturating_sub(since.elapsed()));
         }
-        if let Some((next, _)) = state.watch {
+        // While the connection is out nobody can look: its coming home wakes us.
+        if let Some((next, _)) = state.watch.filter(|_| state.home.is_some()) {
             sooner(next.saturating_duration_since(now_instant));
         }
         if let Some(due) = state.alarms.values().min() {
