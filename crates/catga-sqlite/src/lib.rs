@@ -50,6 +50,7 @@ mod open;
 mod outbox;
 mod queue;
 mod schema;
+mod sweep;
 mod transport;
 mod tx;
 mod unit;

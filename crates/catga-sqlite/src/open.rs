@@ -2,6 +2,7 @@ use crate::{
     error::fault,
     guard::Guard,
     schema,
+    sweep::Sweep,
     writer::{Link, Open, Shared},
 };
 use catga_contract::{Error, ErrorKind, Result, StoreId};
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     attached: Arc<AtomicBool>,
     /// How often the outbox had rung when it was last read.
     pub(crate) outbox_heard: AtomicU64,
+    pub(crate) sweep: Sweep,
     /// The folder of a temporary store; removed after the file is closed.
     folder: Option<tempfile::TempDir>,
 }
@@ -221,6 +223,7 @@ impl Sqlite {
             owner: Mutex::new(None),
             attached,
             outbox_heard: AtomicU64::new(u64::MAX),
+            sweep: Sweep::default(),
             folder,
         };
         Ok(Self { inner: Arc::new(inner) })

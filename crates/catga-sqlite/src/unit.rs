@@ -169,6 +169,7 @@ impl UnitOfWork for Sqlite {
         self.check(&tx)?;
         if tx.turn().lost.is_none() {
             Self::claim_next(&mut tx)?;
+            self.sweep(&mut tx)?;
         }
         tx.commit().await.map_err(|error| self.about(error))
     }

@@ -14,6 +14,8 @@ use xxhash_rust::xxh3::xxh3_128;
 /// Where the handler takes a `Tx` of the same store, its writes and the answer commit together: the effect happens
 /// once. Elsewhere the answer is kept after the work, and a process that dies in between does the work again.
 ///
+/// Answers stay as long as the store keeps its marks, 7 days unless it is told otherwise.
+///
 /// A second caller while the first one is at work gets [`ErrorKind::Busy`] with the pause after which to ask again,
 /// never a made-up answer. A failure keeps nothing: the next caller tries again. A refusal (`Message::keep`) is an
 /// answer and is kept. The same key with other contents is [`ErrorKind::Invalid`].
