@@ -34,7 +34,9 @@ pub(crate) fn line(options: &str) -> Line {
 }
 
 /// A demo without a defect: ends in time, with every effect exactly where it belongs.
-pub(crate) fn whole(runner: &mut Runner, orders: u64, kills: u64) -> Result<()> {
+///
+/// `resumes` bounds the time from a killed worker's restart to its first commit.
+pub(crate) fn whole(runner: &mut Runner, orders: u64, kills: u64, resumes: Duration) -> Result<()> {
     build(runner)?;
     let line = line(&format!("--orders {orders} --kills {kills}"));
     let begun = Instant::now();
@@ -44,6 +46,7 @@ pub(crate) fn whole(runner: &mut Runner, orders: u64, kills: u64) -> Result<()> 
     let report = Report::read(&output.stdout)?;
     println!("  {}", report.0);
     report.is_whole(orders, kills)?;
+    report.resumes_within(resumes)?;
     runner.note = report.note();
     ensure!(took <= MOST, "`{line}` took {}", crate::steps::humane(took));
     Ok(())
@@ -123,6 +126,13 @@ impl Report {
         ensure!(kills == 0 || self.number("redelivered")? > 0, "nothing was redelivered");
         Ok(())
     }
+
+    /// After each kill the next worker committed in time.
+    pub(crate) fn resumes_within(&self, most: Duration) -> Result<()> {
+        let took = Duration::from_micros(self.number("resumed_us")?);
+        ensure!(took <= most, "a killed worker's successor took {took:?} to its first commit; at most {most:?}");
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +175,15 @@ mod tests {
             report[key] = value.clone();
             assert!(Report(report).is_whole(100, 2).is_err(), "{key}: {value}");
         }
+    }
+
+    #[test]
+    fn a_late_successor_is_seen() {
+        let mut report = good();
+        report["resumed_us"] = json!(1_000_001);
+        let report = Report(report);
+        assert!(report.resumes_within(Duration::from_secs(1)).is_err());
+        report.resumes_within(Duration::from_secs(10)).unwrap();
     }
 
     #[test]
