@@ -119,7 +119,7 @@ fn message(letter: &Letter) -> (String, String) {
 }
 
 fn seconds(letter: &Letter) -> u64 {
-    letter.at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    letter.last.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn list(letters: &[Letter], output: Output) -> Result<bool> {

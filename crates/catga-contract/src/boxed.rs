@@ -1,10 +1,10 @@
-//! The twin of [`Transport`] for those who choose theirs at run time.
+//! The twins of [`Transport`] and [`EventStore`] for those who choose theirs at run time.
 
 use crate::{
-    Capabilities, Delivery, Outcome, Parcel, Registration, Result, Settle, Settler, StoreId, Str, SubscribeOptions,
-    Subscription, Token, Transport,
+    Capabilities, Delivery, EventStore, Expect, NewEvent, Outcome, Parcel, Recorded, Registration, Result, Settle,
+    Settler, StoreId, Str, SubscribeOptions, Subscription, Token, Transport,
 };
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -136,5 +136,59 @@ trait DynSettler: Send + Sync {
 impl<S: Settler> DynSettler for S {
     fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> BoxFuture<'a, Result<()>> {
         Box::pin(Settler::settle(self, answers))
+    }
+}
+
+/// Any event store; cheap to clone. Each call costs one allocation more than the store's own.
+#[derive(Clone)]
+pub struct BoxEventStore(Arc<dyn DynEventStore>);
+
+impl BoxEventStore {
+    /// Forgets the store's type.
+    pub fn new(store: impl EventStore) -> Self {
+        Self(Arc::new(store))
+    }
+}
+
+impl std::fmt::Debug for BoxEventStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxEventStore")
+    }
+}
+
+impl EventStore for BoxEventStore {
+    async fn append(&self, stream: &str, expect: Expect, events: &[NewEvent<'_>]) -> Result<u64> {
+        self.0.append(stream, expect, events).await
+    }
+    async fn read(&self, stream: &str, from: u64, most: usize) -> Result<Vec<Recorded>> {
+        self.0.read(stream, from, most).await
+    }
+    async fn read_all(&self, after: u64, most: usize) -> Result<Vec<Recorded>> {
+        self.0.read_all(after, most).await
+    }
+    async fn wait(&self, after: u64, time: Duration) -> Result<()> {
+        self.0.wait(after, time).await
+    }
+}
+
+trait DynEventStore: Send + Sync {
+    fn append<'a>(&'a self, stream: &'a str, expect: Expect, events: &'a [NewEvent<'_>]) -> BoxFuture<'a, Result<u64>>;
+    fn read<'a>(&'a self, stream: &'a str, from: u64, most: usize) -> BoxFuture<'a, Result<Vec<Recorded>>>;
+    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>>;
+    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>>;
+}
+
+impl<S: EventStore> DynEventStore for S {
+    fn append<'a>(&'a self, stream: &'a str, expect: Expect, events: &'a [NewEvent<'_>]) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(EventStore::append(self, stream, expect, events))
+    }
+    fn read<'a>(&'a self, stream: &'a str, from: u64, most: usize) -> BoxFuture<'a, Result<Vec<Recorded>>> {
+        Box::pin(EventStore::read(self, stream, from, most))
+    }
+    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>> {
+        Box::pin(EventStore::read_all(self, after, most))
+    }
+    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>> {
+        Box::pin(EventStore::wait(self, after, time))
     }
 }

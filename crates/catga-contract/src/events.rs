@@ -1,15 +1,18 @@
-use crate::{Envelope, Fence, MessageId, Result, Str};
+use crate::{Envelope, Fence, MessageId, Result, Str, UnitOfWork};
 use bytes::Bytes;
 use std::{future::Future, time::Duration};
 
 /// Append-only streams of events.
 pub trait EventStore: Send + Sync + 'static {
-    /// Appends all events or none under the expected version; answers the stream's new version. An event whose id the
-    /// stream has already is not appended again.
+    /// Appends all events or none under the expected version; answers the version of the last of them. It is repeated
+    /// safely: where the stream has exactly these ids one behind the other already, nothing is appended, whatever was
+    /// expected, and the answer is the same. No events are none: the answer is the stream's version.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) where the stream is of another version; the text names both.
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) where the stream is of another version, naming both, or has
+    /// some of the ids but not all of them; [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) where the stream's name is
+    /// empty or longer than 255 bytes, or an event is larger than the store keeps.
     fn append(&self, stream: &str, expect: Expect, events: &[NewEvent<'_>])
     -> impl Future<Output = Result<u64>> + Send;
 
@@ -38,6 +41,35 @@ pub trait EventStore: Send + Sync + 'static {
     ///
     /// Nothing is lost when the future is dropped.
     fn wait(&self, after: u64, time: Duration) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// An event store whose events, and readers' positions, can be written in the transaction of a unit of work.
+pub trait EventsInTx: EventStore + Checkpoints + UnitOfWork {
+    /// As [`EventStore::append`], to be visible with the commit. Later appends of the transaction see it.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::append`]; the transaction can be used further.
+    fn append_in(
+        &self,
+        tx: &mut Self::Tx,
+        stream: &str,
+        expect: Expect,
+        events: &[NewEvent<'_>],
+    ) -> impl Future<Output = Result<u64>> + Send;
+
+    /// As [`Checkpoints::save`], with the commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoints::save`].
+    fn save_in(
+        &self,
+        tx: &mut Self::Tx,
+        name: &str,
+        position: u64,
+        fence: Fence,
+    ) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// An event to be appended.

@@ -27,6 +27,11 @@ impl Key {
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
     }
+
+    /// FNV-1a 64 of the bytes: what backends keep order by. Two keys with one digest keep the order of both together.
+    pub fn digest(&self) -> u64 {
+        fnv1a(&self.0)
+    }
 }
 
 impl fmt::Debug for Key {
@@ -98,12 +103,11 @@ key_by_str!(String Box<str> std::sync::Arc<str> std::borrow::Cow<'_, str>);
 /// bytes where there is no key. `docs/frame.md` lists vectors; this never changes, because leases and kept rows
 /// depend on it.
 pub fn partition(key: Option<&Key>, id: MessageId) -> u8 {
-    let id = id.to_bytes();
-    let bytes = key.map_or(&id[..], |key| &key.0);
-    let hash = bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    (hash & 63) as u8
+    (key.map_or_else(|| fnv1a(&id.to_bytes()), Key::digest) & 63) as u8
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 #[cfg(test)]

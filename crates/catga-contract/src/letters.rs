@@ -20,7 +20,17 @@ pub trait DeadLetters: Send + Sync + 'static {
     /// Where the store fails.
     fn list(&self, after: LetterId, most: usize) -> impl Future<Output = Result<Vec<Letter>>> + Send;
 
-    /// Removes a letter; `false` where there is none.
+    /// Hands a letter's message to its consumer once more, and to no other one: it is queued under a fresh transport
+    /// id, the mark that it was done with is taken away, and the letter is removed. `false` where there is no such
+    /// letter. It comes with its old message id and a fresh count of attempts, before the messages that wait for it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where the consumer takes nothing any more; the letter stays
+    /// then.
+    fn replay(&self, id: LetterId) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Removes a letter; `false` where there is none. Messages that wait for it go on.
     ///
     /// # Errors
     ///
@@ -47,8 +57,13 @@ pub struct NewLetter<'a> {
     pub attempts: u32,
     /// Which process gave up.
     pub node: &'a str,
+    /// When the first try started.
+    pub first: SystemTime,
     /// When it gave up.
-    pub at: SystemTime,
+    pub last: SystemTime,
+    /// The [digest](crate::Key::digest) of the message's key, where its later messages wait for this one
+    /// ([`SubscribeOptions::park`](crate::SubscribeOptions::park)).
+    pub parks: Option<u64>,
 }
 
 /// A letter as it was kept.
@@ -68,8 +83,12 @@ pub struct Letter {
     pub attempts: u32,
     /// Which process gave up.
     pub node: Str,
+    /// When the first try started.
+    pub first: SystemTime,
     /// When it gave up.
-    pub at: SystemTime,
+    pub last: SystemTime,
+    /// The [digest](crate::Key::digest) of the key whose later messages wait for this one.
+    pub parks: Option<u64>,
 }
 
 impl Letter {

@@ -41,12 +41,12 @@ mod unit;
 
 pub use crate::{
     behavior::{Behavior, Behaviors, With},
-    boxed::{BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
+    boxed::{BoxEventStore, BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
     call::{Call, FromCall, State},
     context::{Context, SendOptions},
     envelope::{Envelope, Headers},
     error::{BoxError, Error, ErrorKind, Result},
-    events::{Checkpoints, EventStore, Expect, NewEvent, Recorded},
+    events::{Checkpoints, EventStore, EventsInTx, Expect, NewEvent, Recorded},
     handler::{FnHandler, Handler, HandlerExt, HandlerFn, IntoHandler, Stacked, kind},
     holding::Patience,
     id::MessageId,

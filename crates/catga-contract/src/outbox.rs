@@ -1,6 +1,9 @@
 use crate::{Headers, Key, MessageId, Result, Subject};
 use bytes::Bytes;
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
 
 /// What the publisher of a message may say beside it.
 ///
@@ -18,6 +21,11 @@ pub struct PublishOptions {
     pub subject: Option<Subject>,
     /// Headers for the consumers.
     pub headers: Headers,
+    /// Not to be delivered before then; a time that has passed is now. It takes its place in its key's order when it is
+    /// due, not when it was published.
+    pub due: Option<SystemTime>,
+    /// The W3C trace context, instead of that of the message being handled.
+    pub trace: Option<[u8; 55]>,
 }
 
 /// A message to be kept for sending.
@@ -31,6 +39,8 @@ pub struct Outgoing<'a> {
     pub frame: &'a [u8],
     /// Its partition key.
     pub key: Option<&'a Key>,
+    /// When it may leave; `None` is at once.
+    pub due: Option<SystemTime>,
 }
 
 /// Messages that shall leave, kept until they have left. They are written by
@@ -50,7 +60,8 @@ pub trait Outbox: Send + Sync + 'static {
     fn lease(&self, time: Duration) -> impl Future<Output = Result<Lease>> + Send;
 
     /// The next waiting rows of leased partitions in commit order, at most `most`; without those of partitions whose
-    /// first row failed and is not due again yet.
+    /// first row failed and is not due again yet, and without those that are [due](Outgoing::due) later, which hold
+    /// nobody up.
     ///
     /// # Errors
     ///
@@ -125,6 +136,8 @@ pub struct Row {
     pub frame: Bytes,
     /// Its [partition](crate::partition), 0 to 63.
     pub partition: u8,
+    /// Its key's [digest](Key::digest).
+    pub key: Option<u64>,
     /// How often it was tried.
     pub attempts: u32,
 }
@@ -132,6 +145,6 @@ pub struct Row {
 impl Row {
     /// A row that was not tried yet.
     pub fn new(number: u64, id: MessageId, subject: Subject, frame: Bytes, partition: u8) -> Self {
-        Self { number, id, subject, frame, partition, attempts: 0 }
+        Self { number, id, subject, frame, partition, key: None, attempts: 0 }
     }
 }

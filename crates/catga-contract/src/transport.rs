@@ -1,6 +1,9 @@
-use crate::{Envelope, Error, MessageId, Result, StoreId, Str, Subject};
+use crate::{Envelope, Error, Key, MessageId, Result, StoreId, Str, Subject};
 use bytes::Bytes;
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
 
 /// A message with its address.
 #[derive(Clone, Debug)]
@@ -12,12 +15,20 @@ pub struct Parcel {
     pub id: MessageId,
     /// The message as [`Envelope::encode`] makes it.
     pub frame: Bytes,
+    /// Its partition key's [digest](crate::Key::digest): within one consumer, messages with equal ones keep their order
+    /// where the backend's [order](Capabilities::order) is by key.
+    pub key: Option<u64>,
+    /// Not before then. Refused with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the backend
+    /// cannot [delay](Capabilities::delay); a time that has passed is now.
+    pub due: Option<SystemTime>,
+    /// The durable name of the one consumer that it is for, where it is a replay; `None` is everybody.
+    pub to: Option<Str>,
 }
 
 impl Parcel {
     /// A parcel for everybody who listens to `subject`.
     pub fn new(subject: Subject, id: MessageId, frame: Bytes) -> Self {
-        Self { subject, id, frame }
+        Self { subject, id, frame, key: None, due: None, to: None }
     }
 }
 
@@ -74,7 +85,8 @@ pub trait Transport: Send + Sync + 'static {
     /// Where the consumer is not registered, or is subscribed already and the backend allows one only.
     fn subscribe(&self, options: SubscribeOptions) -> impl Future<Output = Result<Self::Subscription>> + Send;
 
-    /// How many messages wait for that consumer or are with it, unsettled.
+    /// How many messages wait for that consumer or are with it, unsettled; those aside that wait for a human because a
+    /// message before them was buried ([`SubscribeOptions::park`]).
     ///
     /// # Errors
     ///
@@ -142,7 +154,8 @@ pub enum Settle {
         /// Whether this try counts towards the consumer's limit.
         counts: bool,
     },
-    /// It is kept as a dead letter and shall not come again.
+    /// It is kept as a dead letter and shall not come again. Where the subscription [parks](SubscribeOptions::park),
+    /// the later messages of its key wait.
     Bury,
 }
 
@@ -162,13 +175,19 @@ pub struct Delivery {
     pub message: Result<Envelope>,
     /// How many tries were started before this one.
     pub started: u32,
+    /// When the first of them started, as far as the backend keeps that.
+    pub first: Option<SystemTime>,
+    /// The [digest](crate::Key::digest) of its key. Where the order is by key, none of the later ones comes before this
+    /// one is settled for good, but for those of the same batch: whoever asks for one again must ask for those, too.
+    pub key: Option<u64>,
 }
 
 impl Delivery {
     /// Reads the frame of a delivery.
     pub fn new(token: Token, frame: Bytes, started: u32) -> Self {
         let message = Envelope::decode(&frame);
-        Self { token, frame, message, started }
+        let key = message.as_ref().ok().and_then(|envelope| envelope.key.as_ref()).map(Key::digest);
+        Self { token, frame, message, started, first: None, key }
     }
 }
 
@@ -178,12 +197,15 @@ impl Delivery {
 pub struct SubscribeOptions {
     /// The consumer's durable name: its members share the work.
     pub consumer: Str,
+    /// What happens to the later messages of a key when one is buried: `true`, they wait until it is replayed and done,
+    /// or removed; `false`, the default, they pass. It needs an [order](Capabilities::order) by key.
+    pub park: bool,
 }
 
 impl SubscribeOptions {
     /// As a member of `consumer`.
     pub fn new(consumer: Str) -> Self {
-        Self { consumer }
+        Self { consumer, park: false }
     }
 }
 
@@ -204,6 +226,12 @@ pub struct Capabilities {
     /// Whether a published batch is kept whole and in order or not at all, refused parcels aside. Elsewhere a relay has
     /// at most one unanswered parcel of each partition under way.
     pub atomic_batch: bool,
+    /// Whether a published message may be [due](Parcel::due) later.
+    pub delay: bool,
+    /// Whether several subscriptions of one consumer, its members, share its work.
+    pub groups: bool,
+    /// Whether an answer other than `Done` is refused where the delivery has gone to somebody else meanwhile.
+    pub fenced_settle: bool,
     /// The largest frame, in bytes.
     pub max_payload: usize,
 }
@@ -218,6 +246,9 @@ impl Capabilities {
             order: Order::None,
             dedupe: false,
             atomic_batch: false,
+            delay: false,
+            groups: false,
+            fenced_settle: false,
             max_payload,
         }
     }

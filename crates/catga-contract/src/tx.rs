@@ -7,6 +7,7 @@ use std::{
     any::type_name,
     ops::{Deref, DerefMut, Range},
     sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 /// The open transaction of a store, in a handler's hands.
@@ -78,7 +79,7 @@ impl<S: UnitOfWork> Tx<S> {
         envelope.correlation = parent.correlation;
         envelope.causation = parent.id;
         envelope.version = M::VERSION;
-        envelope.trace = parent.trace;
+        envelope.trace = options.trace.or(parent.trace);
         envelope.key = options.key.or_else(|| message.key());
         envelope.headers = options.headers;
         let start = self.messages.frames.len();
@@ -86,7 +87,7 @@ impl<S: UnitOfWork> Tx<S> {
             .encode_with(&mut self.messages.frames, |out| <M::Codec as Codec<M>>::encode(message, out))
             .map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
         let frame = start..self.messages.frames.len();
-        self.messages.kept.push(Kept { id, subject, key: envelope.key, frame });
+        self.messages.kept.push(Kept { id, subject, key: envelope.key, due: options.due, frame });
         Ok(id)
     }
 }
@@ -190,6 +191,7 @@ struct Kept {
     id: MessageId,
     subject: Str,
     key: Option<Key>,
+    due: Option<SystemTime>,
     frame: Range<usize>,
 }
 
@@ -206,11 +208,12 @@ impl Messages {
     pub(crate) fn outgoing(&self) -> Vec<Outgoing<'_>> {
         self.kept
             .iter()
-            .map(|Kept { id, subject, key, frame }| Outgoing {
+            .map(|Kept { id, subject, key, due, frame }| Outgoing {
                 id: *id,
                 subject,
                 frame: &self.frames[frame.clone()],
                 key: key.as_ref(),
+                due: *due,
             })
             .collect()
     }

@@ -4,7 +4,7 @@ use crate::{Sqlite, hub::Effect, queue::micros, tx::SqliteTx};
 use bytes::Bytes;
 use catga_contract::{DeadLetters, Envelope, Error, ErrorKind, Letter, LetterId, NewLetter, Result};
 use rusqlite::{OptionalExtension, Row};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 impl DeadLetters for Sqlite {
     async fn bury(&self, letter: &NewLetter<'_>) -> Result<LetterId> {
@@ -16,32 +16,15 @@ impl DeadLetters for Sqlite {
 
     async fn list(&self, after: LetterId, most: usize) -> Result<Vec<Letter>> {
         self.read(|db| {
-            let sql = "SELECT id, consumer, handler, frame, reason, attempts, node, at FROM catga_letter
+            let sql = "SELECT id, consumer, handler, frame, reason, attempts, node, first, last, parks
+                FROM catga_letter
                 WHERE id > ?1 ORDER BY id LIMIT ?2";
             let mut select = db.prepare_cached(sql)?;
             select.query_map((after.0, most), letter)?.collect()
         })
     }
 
-    async fn remove(&self, id: LetterId) -> Result<bool> {
-        let mut tx = self.open_tx().await?;
-        let removed = tx.ours("removing a letter", |db| {
-            db.prepare_cached("DELETE FROM catga_letter WHERE id = ?1")?.execute([id.0])
-        })?;
-        tx.commit().await.map_err(|error| self.about(error))?;
-        Ok(removed > 0)
-    }
-}
-
-impl Sqlite {
-    /// Hands a letter's message to its consumer once more, and to no other one: in one commit it is queued, the mark
-    /// that it was done with is taken away, and the letter is removed. `false` where there is no such letter. It comes
-    /// with its old id and a fresh count of attempts.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NotFound`] where the consumer takes nothing any more; the letter stays then.
-    pub async fn replay(&self, id: LetterId) -> Result<bool> {
+    async fn replay(&self, id: LetterId) -> Result<bool> {
         let mut tx = self.open_tx().await?;
         let found = tx.ours("reading a letter", |db| {
             let sql = "SELECT letter.consumer, letter.frame, named.id, EXISTS (
@@ -75,16 +58,27 @@ impl Sqlite {
         tx.commit().await.map_err(|error| self.about(error))?;
         Ok(true)
     }
+
+    async fn remove(&self, id: LetterId) -> Result<bool> {
+        let mut tx = self.open_tx().await?;
+        let removed = tx.ours("removing a letter", |db| {
+            db.prepare_cached("DELETE FROM catga_letter WHERE id = ?1")?.execute([id.0])
+        })?;
+        tx.commit().await.map_err(|error| self.about(error))?;
+        Ok(removed > 0)
+    }
 }
 
 /// Keeps a letter in a transaction.
 pub(crate) fn insert(tx: &mut SqliteTx, letter: &NewLetter<'_>) -> Result<LetterId> {
-    let at = letter.at.duration_since(UNIX_EPOCH).map_or(0, micros);
+    let since = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, micros) as i64;
+    let (first, last) = (since(letter.first), since(letter.last));
     let id = tx.ours("burying", |db| {
-        let sql = "INSERT INTO catga_letter (consumer, handler, frame, reason, attempts, node, at)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql = "INSERT INTO catga_letter (consumer, handler, frame, reason, attempts, node, first, last, parks)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         let NewLetter { consumer, handler, frame, reason, attempts, node, .. } = letter;
-        let values = (consumer, handler, frame, reason, attempts, node, at as i64);
+        let parks = letter.parks.map(|key| key as i64);
+        let values = (consumer, handler, frame, reason, attempts, node, first, last, parks);
         db.prepare_cached(sql)?.execute(values)?;
         Ok(db.last_insert_rowid())
     })?;
@@ -93,7 +87,10 @@ pub(crate) fn insert(tx: &mut SqliteTx, letter: &NewLetter<'_>) -> Result<Letter
 
 fn letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
     let text = |index| -> rusqlite::Result<String> { row.get(index) };
-    let at: i64 = row.get(7)?;
+    let time = |index| -> rusqlite::Result<SystemTime> {
+        let micros: i64 = row.get(index)?;
+        Ok(UNIX_EPOCH + Duration::from_micros(micros.unsigned_abs()))
+    };
     Ok(Letter {
         id: LetterId(row.get(0)?),
         consumer: text(1)?.into(),
@@ -102,6 +99,8 @@ fn letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
         reason: text(4)?,
         attempts: row.get(5)?,
         node: text(6)?.into(),
-        at: UNIX_EPOCH + Duration::from_micros(at.unsigned_abs()),
+        first: time(7)?,
+        last: time(8)?,
+        parks: row.get::<_, Option<i64>>(9)?.map(|key| key as u64),
     })
 }

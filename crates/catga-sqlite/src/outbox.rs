@@ -27,8 +27,8 @@ impl Outbox for Sqlite {
         self.inner.outbox_heard.store(self.bell().rings(), Ordering::SeqCst);
         let now = now() as i64;
         self.read(|db| {
-            let sql = "SELECT seq, id, subject, frame, partition, attempts FROM catga_outbox AS row
-                WHERE NOT EXISTS (SELECT 1 FROM catga_outbox AS failed
+            let sql = "SELECT seq, id, subject, frame, partition, attempts, key FROM catga_outbox AS row
+                WHERE due <= ?1 AND NOT EXISTS (SELECT 1 FROM catga_outbox AS failed
                     WHERE failed.again > ?1 AND failed.partition = row.partition AND failed.seq <= row.seq)
                 ORDER BY seq LIMIT ?2";
             let mut select = db.prepare_cached(sql)?;
@@ -38,6 +38,7 @@ impl Outbox for Sqlite {
                 let id = MessageId::from_bytes(id);
                 let mut kept = Row::new(seq as u64, id, subject.into(), Bytes::from(frame), partition);
                 kept.attempts = row.get(5)?;
+                kept.key = row.get::<_, Option<i64>>(6)?.map(|key| key as u64);
                 Ok(kept)
             })?;
             rows.collect()

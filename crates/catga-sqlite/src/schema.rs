@@ -17,26 +17,28 @@ const OURS: &[&str] = &["
         subject TEXT NOT NULL, consumer INTEGER NOT NULL, PRIMARY KEY (subject, consumer)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE catga_queue (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, consumer INTEGER NOT NULL, frame BLOB NOT NULL
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, consumer INTEGER NOT NULL, frame BLOB NOT NULL, key INTEGER
     ) STRICT;
     CREATE INDEX catga_queue_by_consumer ON catga_queue (consumer);
     -- Queue rows that were tried and come again at `due`; `alone`: in a transaction of its own, because it was
     -- started in a process that died.
     CREATE TABLE catga_retry (
         seq INTEGER PRIMARY KEY, consumer INTEGER NOT NULL, attempts INTEGER NOT NULL, due INTEGER NOT NULL,
-        alone INTEGER NOT NULL
+        alone INTEGER NOT NULL, first INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE TABLE catga_inbox (
         consumer INTEGER NOT NULL, id BLOB NOT NULL, at INTEGER NOT NULL, answer BLOB, PRIMARY KEY (consumer, id)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE catga_outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, id BLOB NOT NULL, subject TEXT NOT NULL,
-        frame BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, again INTEGER NOT NULL DEFAULT 0, reason TEXT
+        frame BLOB NOT NULL, key INTEGER, due INTEGER NOT NULL DEFAULT 0,
+        attempts INTEGER NOT NULL DEFAULT 0, again INTEGER NOT NULL DEFAULT 0, reason TEXT
     ) STRICT;
     CREATE INDEX catga_outbox_failed ON catga_outbox (partition) WHERE again > 0;
     CREATE TABLE catga_letter (
         id INTEGER PRIMARY KEY AUTOINCREMENT, consumer TEXT NOT NULL, handler TEXT NOT NULL, frame BLOB NOT NULL,
-        reason TEXT NOT NULL, attempts INTEGER NOT NULL, node TEXT NOT NULL, at INTEGER NOT NULL
+        reason TEXT NOT NULL, attempts INTEGER NOT NULL, node TEXT NOT NULL, first INTEGER NOT NULL,
+        last INTEGER NOT NULL, parks INTEGER
     ) STRICT;
     -- What the applications on this file said of themselves when they were last built, as JSON.
     CREATE TABLE catga_application (

@@ -4,7 +4,7 @@ use crate::{
     hub::Effect,
     letters,
     open::Sqlite,
-    queue::{CLAIM, Queue, Retry, now},
+    queue::{CLAIM, Queue, Retry, micros, now},
     transport::{MAX_FRAME, claim, count},
     tx::SqliteTx,
 };
@@ -14,7 +14,7 @@ use catga_contract::{
     Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::sync::Arc;
+use std::{sync::Arc, time::UNIX_EPOCH};
 
 impl Sqlite {
     /// A turn to write, as a transaction.
@@ -118,10 +118,13 @@ impl UnitOfWork for Sqlite {
             check_size(message.subject, message.frame.len())?;
         }
         tx.ours("writing to the outbox", |db| {
-            let sql = "INSERT INTO catga_outbox (partition, id, subject, frame) VALUES (?1, ?2, ?3, ?4)";
+            let sql =
+                "INSERT INTO catga_outbox (partition, id, subject, frame, key, due) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
             let mut insert = db.prepare_cached(sql)?;
-            for Outgoing { id, subject, frame, key } in messages {
-                insert.execute((partition(*key, *id), id.to_bytes(), subject.as_str(), frame))?;
+            for Outgoing { id, subject, frame, key, due } in messages {
+                let (partition, digest) = (partition(*key, *id), key.map(|key| key.digest() as i64));
+                let due = due.map_or(0, |due| due.duration_since(UNIX_EPOCH).map_or(0, micros));
+                insert.execute((partition, id.to_bytes(), subject.as_str(), frame, digest, due as i64))?;
             }
             Ok(())
         })?;

@@ -169,8 +169,9 @@ impl<L> Builder<L> {
     /// # }
     /// ```
     pub fn consumer(mut self, name: &'static str, add: impl FnOnce(ConsumerBuilder<L>) -> ConsumerBuilder<L>) -> Self {
-        let consumer = add(ConsumerBuilder { name, behaviors: self.behaviors, routes: Vec::new() });
+        let mut consumer = add(ConsumerBuilder { name, behaviors: self.behaviors, routes: Vec::new(), parks: false });
         self.behaviors = consumer.behaviors;
+        consumer.routes.iter_mut().for_each(|route| route.parks = consumer.parks);
         if consumer.routes.is_empty() {
             self.parts.problems.push(format!("consumer `{name}` takes no message: add one with `.on(…)`"));
         }
@@ -229,9 +230,18 @@ pub struct ConsumerBuilder<L> {
     name: &'static str,
     behaviors: L,
     routes: Vec<PendingRoute>,
+    parks: bool,
 }
 
 impl<L> ConsumerBuilder<L> {
+    /// When a message of this consumer is buried, the later ones of its key wait until it is replayed and done, or its
+    /// letter is removed. Without this they pass. Messages without a key, and other keys, are not held up.
+    #[must_use]
+    pub fn park(mut self) -> Self {
+        self.parks = true;
+        self
+    }
+
     /// Adds the handler of a message that the consumer takes.
     pub fn on<M: Message + Wire, Kind>(mut self, handler: impl IntoHandler<M, Kind> + Send) -> Self
     where

@@ -142,6 +142,8 @@ pub(crate) struct Consumer {
     /// Durable name, `{application}.{consumer}`.
     pub(crate) name: Str,
     pub(crate) routes: Vec<Route>,
+    /// Whether a buried message holds up the later ones of its key.
+    pub(crate) parks: bool,
     /// The store in whose transaction its handlers work, if they take a `Tx`.
     pub(crate) unit: Option<TypeId>,
     /// What became of deliveries that no route takes.
@@ -212,6 +214,8 @@ impl<M: Wire, H: Handler<M>> Run for Decoded<M, H> {
 pub(crate) struct PendingRoute {
     pub(crate) consumer: &'static str,
     pub(crate) about: About,
+    /// Whether its consumer parks.
+    pub(crate) parks: bool,
     aliases: &'static [&'static str],
     version: u16,
     codec: &'static str,
@@ -233,12 +237,12 @@ impl PendingRoute {
             Some(Box::new(Decoded(handler, PhantomData::<fn(M)>)))
         });
         let codec = <M::Codec as Codec<M>>::NAME;
-        Self { consumer, about, aliases: M::ALIASES, version: M::VERSION, codec, prepare }
+        Self { consumer, about, parks: false, aliases: M::ALIASES, version: M::VERSION, codec, prepare }
     }
 
     /// The route, and the store of its `Tx`.
     pub(crate) fn prepare(self, resources: &Resources, problems: &mut Vec<String>) -> (Option<Route>, Option<TypeId>) {
-        let Self { consumer, about, aliases, version, codec, prepare } = self;
+        let Self { consumer, about, aliases, version, codec, prepare, .. } = self;
         let mut needs =
             Needs::new(format!("consumer `{consumer}`, handler `{}` of `{}`,", about.handler, about.message));
         let run = prepare(resources, &mut needs);

@@ -7,7 +7,9 @@ use crate::{
     metrics::Consumed,
     store::AnyStore,
 };
-use catga_contract::{BoxTransport, Error, ErrorKind, Patience, Registration, Resources, Result, Str, Transport};
+use catga_contract::{
+    BoxTransport, Error, ErrorKind, Order, Patience, Registration, Resources, Result, Str, Transport,
+};
 use std::{collections::HashSet, ops::RangeInclusive, sync::Arc, time::Duration};
 
 /// Everything but the behaviors.
@@ -87,6 +89,15 @@ impl Parts {
         let handlers = prepare_handlers(handlers, &resources, &mut problems);
         let consumers = prepare_consumers(routes, &name, &resources, &mut problems);
         let transport = transport.or_else(|| stores.iter().find_map(|store| store.queue()));
+        let keeps_order = |transport: &BoxTransport| transport.capabilities().order == Order::Key;
+        if let Some(consumer) = consumers.iter().find(|consumer| consumer.parks)
+            && !transport.as_ref().is_some_and(keeps_order)
+        {
+            problems.push(format!(
+                "consumer `{}` parks, but its transport keeps no order by key for it to keep",
+                consumer.name
+            ));
+        }
         if !consumers.is_empty() {
             if stores.is_empty() {
                 problems
@@ -165,6 +176,7 @@ fn prepare_consumers(
             consumers.push(Consumer {
                 name: name.clone(),
                 routes: Vec::new(),
+                parks: route.parks,
                 unit: None,
                 unknown: Consumed::default(),
             });

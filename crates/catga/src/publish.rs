@@ -3,7 +3,7 @@
 use crate::{App, app::Core, metrics::error_type};
 use bytes::Bytes;
 use catga_contract::{
-    __private::check_subject, BoxTransport, Codec, Envelope, Error, ErrorKind, Event, Message, MessageId, Outcome,
+    __private::check_subject, BoxTransport, Codec, Envelope, Error, ErrorKind, Event, Key, Message, MessageId, Outcome,
     Parcel, PublishOptions, Request, Result, Str, Transport, Wire,
 };
 use std::time::Instant;
@@ -32,11 +32,12 @@ impl App {
         self.hand_over(&event, PublishOptions::default()).await
     }
 
-    /// As [`publish`](Self::publish), with another key or subject, or with headers.
+    /// As [`publish`](Self::publish), with another key or subject, with headers, or for later.
     ///
     /// # Errors
     ///
-    /// As [`publish`](Self::publish).
+    /// As [`publish`](Self::publish); also [`ErrorKind::Unsupported`] where it is due later and the transport cannot
+    /// delay.
     ///
     /// # Cancel safety
     ///
@@ -72,9 +73,12 @@ impl App {
         envelope.version = M::VERSION;
         envelope.key = options.key.or_else(|| message.key());
         envelope.headers = options.headers;
+        envelope.trace = options.trace;
         let mut frame = Vec::with_capacity(128 + <M::Codec as Codec<M>>::size_hint(message));
         envelope.encode_with(&mut frame, |out| <M::Codec as Codec<M>>::encode(message, out)).map_err(about)?;
-        let parcel = [Parcel::new(subject, id, frame.into())];
+        let mut parcel = Parcel::new(subject, id, frame.into());
+        (parcel.key, parcel.due) = (envelope.key.as_ref().map(Key::digest), options.due);
+        let parcel = [parcel];
         let mut outcomes = Vec::with_capacity(1);
         for _ in 0..TRIES {
             outcomes.clear();

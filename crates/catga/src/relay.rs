@@ -84,7 +84,11 @@ async fn carry(store: &impl Outbox, core: &Core, transport: &BoxTransport, lease
     let mut blocked = 0_u64;
     for wave in waves(&rows, transport.capabilities().atomic_batch) {
         let wave: Vec<&Row> = wave.into_iter().filter(|row| blocked & bit(row) == 0).collect();
-        let parcel = |row: &&Row| Parcel::new(row.subject.clone(), row.id, row.frame.clone());
+        let parcel = |row: &&Row| {
+            let mut parcel = Parcel::new(row.subject.clone(), row.id, row.frame.clone());
+            parcel.key = row.key;
+            parcel
+        };
         let parcels: Vec<Parcel> = wave.iter().map(parcel).collect();
         let mut outcomes = Vec::with_capacity(parcels.len());
         core.send(transport, &parcels, &mut outcomes).await?;

@@ -45,7 +45,8 @@ pub(crate) struct Work {
 
 /// Works until the end is wanted; then finishes the batch at hand.
 pub(crate) async fn run<S: UnitOfWork>(store: Arc<S>, work: Work) -> Result<()> {
-    let options = SubscribeOptions::new(work.consumer.name.clone());
+    let mut options = SubscribeOptions::new(work.consumer.name.clone());
+    options.park = work.consumer.parks;
     let mut subscription = work.transport.subscribe(options).await?;
     let settler = subscription.settler();
     let shared = work.transport.shares() == Some(store.id());
@@ -344,7 +345,7 @@ impl<S: UnitOfWork> Worker<S> {
                 Ok(Verdict::Again(error))
             }
             None => {
-                let node = format!("process {}", std::process::id());
+                let (node, last) = (format!("process {}", std::process::id()), SystemTime::now());
                 let letter = NewLetter {
                     consumer: &self.work.consumer.name,
                     handler: self.work.consumer.handler(delivery.message.as_ref().ok()),
@@ -352,7 +353,9 @@ impl<S: UnitOfWork> Worker<S> {
                     reason: &format!("{error:#}"),
                     attempts: tries,
                     node: &node,
-                    at: SystemTime::now(),
+                    first: delivery.first.unwrap_or(last),
+                    last,
+                    parks: delivery.key.filter(|_| self.work.consumer.parks),
                 };
                 self.store.bury(tx, &letter).await?;
                 // A buried message is done with, also where it was handed over twice: whoever replays it takes the

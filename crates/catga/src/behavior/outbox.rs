@@ -89,7 +89,7 @@ impl<M: Wire, S: UnitOfWork + Clone> Behavior<M> for Outbox<S> {
 impl<S: UnitOfWork> Outbox<S> {
     async fn keep<M: Wire>(&self, call: &mut Call<'_>, subject: &Subject, message: &M) -> Result<()> {
         let (envelope, frame) = frame(call.context(), message)?;
-        let kept = [Outgoing { id: envelope.id, subject, frame: &frame, key: envelope.key.as_ref() }];
+        let kept = [Outgoing { id: envelope.id, subject, frame: &frame, key: envelope.key.as_ref(), due: None }];
         if let Some(unit) = call.open_unit::<S>() {
             // A second way to the writer would wait for itself.
             return self.store.put(unit.tx().await?, &kept).await;
