@@ -68,6 +68,7 @@ mod relay;
 mod send;
 mod stop;
 mod store;
+pub mod testing;
 mod worker;
 
 #[cfg(feature = "json")]
