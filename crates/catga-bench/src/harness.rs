@@ -7,11 +7,13 @@
 
 mod bound;
 mod candidate;
+mod instructions;
 mod stats;
 
 pub use self::{
     bound::{AtMost, Bound, Outcome, Verdict},
     candidate::{Candidate, Sample},
+    instructions::instructions,
     stats::{Percentiles, Spread},
 };
 
@@ -21,7 +23,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// How long and how often is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Rounds, at least 5; default 201.
     pub rounds: usize,
@@ -30,11 +32,13 @@ pub struct Plan {
     pub turn: Duration,
     /// Whether a separate run times operations one by one, for percentiles; default no.
     pub latency: bool,
+    /// Only this candidate, so many operations, and nothing is measured: what [`instructions`] has counted.
+    pub only: Option<(String, u64)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rounds: 201, turn: Duration::from_millis(1), latency: false }
+        Self { rounds: 201, turn: Duration::from_millis(1), latency: false, only: None }
     }
 }
 
@@ -54,6 +58,9 @@ pub struct Figure {
     /// Page faults of this process in a round without one from the disk, the median; `None` where the system does not
     /// tell. A peer's own are not seen.
     pub faults: Option<f64>,
+    /// Instructions an operation, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<f64>,
     /// Nanoseconds of single operations; the clock's own cost is in them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Percentiles>,
@@ -101,6 +108,13 @@ pub fn measure(plan: Plan, mut candidates: Vec<Candidate<'_>>, bounds: &[Bound])
         return Err(Error::new(ErrorKind::Invalid, text));
     }
     let mut figures = Vec::new();
+    if let Some((name, iterations)) = &plan.only {
+        if let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.name() == name) {
+            candidate.run(WARM_UP)?;
+            candidate.run(*iterations)?;
+        }
+        return Ok(Report { machine: Machine::here(), rounds: 0, resident: None, figures, outcomes: Vec::new() });
+    }
     for candidate in &mut candidates {
         let figure = prepare(candidate, plan.turn);
         figures.push(figure.map_err(|error| error.context(format_args!("candidate `{}`", candidate.name())))?);
@@ -158,6 +172,7 @@ fn prepare(candidate: &mut Candidate<'_>, turn: Duration) -> Result<Figure> {
         allocations: 0.0,
         bytes: 0.0,
         faults: None,
+        instructions: None,
         latency: None,
         rounds: Vec::new(),
         faulted: Vec::new(),
@@ -179,7 +194,7 @@ mod tests {
                 Ok(Sample { elapsed: Duration::from_millis(1), allocations: 3, bytes: 48 })
             })
         };
-        let plan = Plan { rounds: 5, turn: Duration::from_millis(1), latency: false };
+        let plan = Plan { rounds: 5, ..Plan::default() };
         let report = measure(plan, vec![candidate("a"), candidate("b"), candidate("c")], &[]).unwrap();
         assert!(turns.borrow().ends_with("abcbcacababcbca"), "{turns:?}");
         assert_eq!(report.rounds, 5);

@@ -17,11 +17,14 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out)?;
     let latency = report.figures.iter().any(|figure| figure.latency.is_some());
     let mut head = vec!["candidate", "ns an operation", "allocations", "bytes", "page faults a round"];
+    let counted = report.figures.iter().any(|figure| figure.instructions.is_some());
+    head.extend(counted.then_some("instructions"));
     head.extend(latency.then_some("single ones, ns: p50 / p99 / p99.9"));
     let rows = report.figures.iter().map(|figure| {
         let mut row =
             vec![figure.name.clone(), figure.ns.to_string(), number(figure.allocations), number(figure.bytes)];
         row.push(figure.faults.map_or_else(String::new, number));
+        row.extend(counted.then(|| figure.instructions.map_or_else(String::new, |count| format!("{count:.0}"))));
         let single = figure.latency.map(|at| format!("{} / {} / {}", at.p50, at.p99, at.p999));
         row.extend(latency.then(|| single.unwrap_or_default()));
         row

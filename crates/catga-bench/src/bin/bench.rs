@@ -51,6 +51,14 @@ struct Options {
     /// Time operations one by one, too: p50, p99, p99.9
     #[arg(long)]
     latency: bool,
+    /// Count instructions, too, by valgrind's callgrind; takes some seconds for each candidate
+    #[arg(long)]
+    instructions: bool,
+    /// Run this candidate alone and measure nothing
+    #[arg(long, hide = true, requires = "iterations")]
+    only: Option<String>,
+    #[arg(long, hide = true)]
+    iterations: Option<u64>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -65,18 +73,22 @@ struct Options {
 impl Options {
     fn plan(&self) -> harness::Plan {
         let turn = Duration::from_millis(self.turn.into());
-        harness::Plan { rounds: self.rounds.into(), turn, latency: self.latency }
+        let only = self.only.clone().zip(self.iterations);
+        harness::Plan { rounds: self.rounds.into(), turn, latency: self.latency, only }
     }
 }
 
 fn main() -> Result<ExitCode> {
-    let (report, gate, options) = match Cli::parse().what {
+    let (mut report, verb, gate, options) = match Cli::parse().what {
         What::Send { gate: true, .. } if cfg!(debug_assertions) => {
             return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
         }
-        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options),
-        What::Parts { options } => (parts::run(options.plan())?, false, options),
+        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, "send", gate, options),
+        What::Parts { options } => (parts::run(options.plan())?, "parts", false, options),
     };
+    if options.instructions {
+        harness::instructions(&mut report, verb)?;
+    }
     let mut out = std::io::stdout().lock();
     if options.json {
         serde_json::to_writer(&mut out, &report)?;

@@ -110,6 +110,7 @@ mod tests {
             allocations: 0.0,
             bytes: 0.0,
             faults: None,
+            instructions: None,
             latency: None,
             rounds,
             faulted: Vec::new(),
