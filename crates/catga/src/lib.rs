@@ -63,7 +63,9 @@ mod json;
 mod metrics;
 mod panic;
 mod parts;
+mod probe;
 mod publish;
+mod registry;
 mod relay;
 mod send;
 mod stop;
@@ -80,10 +82,19 @@ pub use crate::{
     bus::Bus,
     describe::Description,
     metrics::Metrics,
+    registry::TypeRegistry,
     send::{Failures, send_to},
 };
+/// What the derives name.
 #[doc(hidden)]
-pub use catga_contract::__private;
+pub mod __private {
+    #[cfg(feature = "json")]
+    pub use crate::json::JsonSerde;
+    #[cfg(not(feature = "json"))]
+    pub use crate::probe::JsonAny as JsonSerde;
+    pub use crate::probe::{JsonAny, JsonProbe};
+    pub use catga_contract::{__private::*, JsonForm};
+}
 #[cfg(feature = "sabotage")]
 #[doc(hidden)]
 pub use catga_contract::Fault;
