@@ -284,7 +284,7 @@ mod tests {
         emits(EVENT, input, "impl crate::b::Event for A");
         emits(EVENT, input, "type Codec = crate::b::Json;");
         emits(EVENT, input, "Option<crate::b::Key> { crate::b::__private::ToKey::to_key(&self.1) }");
-        lacks(EVENT, input, "catga");
+        lacks(EVENT, input, "::catga::");
     }
 
     #[test]

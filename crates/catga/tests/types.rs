@@ -12,7 +12,7 @@ enum Bytes {}
 impl Codec<Small> for Bytes {
     const NAME: &'static str = "bytes";
     fn encode<W: Sink>(value: &Small, out: &mut W) -> Result<()> {
-        out.put_slice(&[value.0]);
+        out.write_all(&[value.0])?;
         Ok(())
     }
     fn decode(bytes: &[u8]) -> Result<Small> {
