@@ -113,6 +113,12 @@ impl TypeRegistry {
         Ok(payload)
     }
 
+    /// The codec and version of the type of that name, if there is one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn form_of(&self, name: &str) -> Option<(&'static str, u16)> {
+        self.types.get(name).map(|of| (of.codec, of.version))
+    }
+
     fn find(&self, name: &str) -> Result<&Type> {
         self.types.get(name).map(|found| &**found).ok_or_else(|| {
             let known = match self.names().join("`, `") {
