@@ -1,9 +1,10 @@
-//! The twins of [`Transport`] and [`EventStore`] for those who choose theirs at run time.
+//! The twins of [`Transport`], [`RequestReply`] and [`EventStore`] for those who choose theirs at run time.
 
 use crate::{
-    Capabilities, Delivery, EventStore, Expect, NewEvent, Outcome, Parcel, Recorded, Registration, Result, Settle,
-    Settler, StoreId, Str, SubscribeOptions, Subscription, Token, Transport,
+    Asked, Capabilities, Delivery, EventStore, Expect, NewEvent, Outcome, Parcel, Recorded, Registration, RequestReply,
+    Result, Server, Settle, Settler, StoreId, Str, Subject, SubscribeOptions, Subscription, Token, Transport,
 };
+use bytes::Bytes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// A boxed future that may move between threads.
@@ -190,5 +191,79 @@ impl<S: EventStore> DynEventStore for S {
     }
     fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>> {
         Box::pin(EventStore::wait(self, after, time))
+    }
+}
+
+/// Any way to ask; cheap to clone. Each call costs one allocation more than its own.
+#[derive(Clone)]
+pub struct BoxRequestReply(Arc<dyn DynRequestReply>);
+
+impl BoxRequestReply {
+    /// Forgets its type.
+    pub fn new(requests: impl RequestReply) -> Self {
+        Self(Arc::new(requests))
+    }
+}
+
+impl std::fmt::Debug for BoxRequestReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxRequestReply")
+    }
+}
+
+impl RequestReply for BoxRequestReply {
+    type Server = BoxServer;
+
+    async fn ask(&self, request: &Parcel, time: Duration) -> Result<Bytes> {
+        self.0.ask(request, time).await
+    }
+    async fn ask_all(&self, request: &Parcel, time: Duration) -> Result<Vec<Bytes>> {
+        self.0.ask_all(request, time).await
+    }
+    async fn serve(&self, group: &Str, subjects: &[Subject]) -> Result<BoxServer> {
+        self.0.serve(group, subjects).await
+    }
+}
+
+trait DynRequestReply: Send + Sync {
+    fn ask<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Bytes>>;
+    fn ask_all<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Vec<Bytes>>>;
+    fn serve<'a>(&'a self, group: &'a Str, subjects: &'a [Subject]) -> BoxFuture<'a, Result<BoxServer>>;
+}
+
+impl<R: RequestReply> DynRequestReply for R {
+    fn ask<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Bytes>> {
+        Box::pin(RequestReply::ask(self, request, time))
+    }
+    fn ask_all<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Vec<Bytes>>> {
+        Box::pin(RequestReply::ask_all(self, request, time))
+    }
+    fn serve<'a>(&'a self, group: &'a Str, subjects: &'a [Subject]) -> BoxFuture<'a, Result<BoxServer>> {
+        Box::pin(async move { Ok(BoxServer(Box::new(RequestReply::serve(self, group, subjects).await?))) })
+    }
+}
+
+/// Any server.
+pub struct BoxServer(Box<dyn DynServer>);
+
+impl std::fmt::Debug for BoxServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxServer")
+    }
+}
+
+impl Server for BoxServer {
+    async fn next(&mut self) -> Result<Asked> {
+        self.0.next().await
+    }
+}
+
+trait DynServer: Send {
+    fn next(&mut self) -> BoxFuture<'_, Result<Asked>>;
+}
+
+impl<S: Server> DynServer for S {
+    fn next(&mut self) -> BoxFuture<'_, Result<Asked>> {
+        Box::pin(Server::next(self))
     }
 }

@@ -76,6 +76,22 @@ impl<'a> Call<'a> {
         Self { delivered: Some(Delivered { envelope, consumer, attempt }), ..Self::direct(resources) }
     }
 
+    /// The call for a request that another process sent, and waits for.
+    pub fn asked(resources: &'a Resources, envelope: &Envelope) -> Self {
+        let context = Context {
+            id: envelope.id,
+            correlation: envelope.correlation,
+            causation: envelope.causation,
+            attempt: 1,
+            deadline: envelope.deadline,
+            consumer: Str::default(),
+            headers: envelope.headers.clone(),
+            principal: None,
+            idempotency_key: None,
+        };
+        Self::within(resources, context, envelope.trace)
+    }
+
     /// The call of a handler from within another handler's.
     pub fn within(resources: &'a Resources, context: Context, trace: Option<[u8; 55]>) -> Self {
         let options = SendOptions { trace, ..Default::default() };

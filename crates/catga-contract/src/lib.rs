@@ -14,7 +14,7 @@
 //! | `call`, `context`, `resources`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
 //! | `unit`, `tx`, `later`, `nested` | the unit of work, [`Tx`], the open transaction in a handler's hands, [`Later`], one that it begins itself, and [`Nested`], one that it lends to another handler |
 //! | `behavior` | what is put around handlers |
-//! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
+//! | `transport`, `outbox`, `requests` | what carries messages, what keeps them until they have left, and what asks other processes |
 //! | `inbox`, `events`, `letters` | what remembers what was done, what happened, and what could not be handled |
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -36,6 +36,7 @@ mod letters;
 mod message;
 mod nested;
 mod outbox;
+mod requests;
 mod resources;
 mod transport;
 mod tx;
@@ -43,7 +44,7 @@ mod unit;
 
 pub use crate::{
     behavior::{Behavior, Behaviors, With},
-    boxed::{BoxEventStore, BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
+    boxed::{BoxEventStore, BoxFuture, BoxRequestReply, BoxServer, BoxSettler, BoxSubscription, BoxTransport},
     call::{Call, FromCall, State},
     context::{Context, SendOptions},
     envelope::{Envelope, Headers},
@@ -59,6 +60,7 @@ pub use crate::{
     message::{Codec, Event, JsonForm, Message, Request, Wire},
     nested::Nested,
     outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
+    requests::{Asked, RequestReply, Server},
     resources::{Fault, Needs, Resources},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,

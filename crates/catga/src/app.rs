@@ -1,4 +1,5 @@
 use crate::{
+    ask::{self, Served},
     backoff::Backoff,
     build::Builder,
     handlers::{About, Consumer, Handlers},
@@ -8,7 +9,7 @@ use crate::{
     store::AnyStore,
     worker::Work,
 };
-use catga_contract::{BoxTransport, Error, ErrorKind, Resources, Result, Str, Transport};
+use catga_contract::{BoxRequestReply, BoxTransport, Error, ErrorKind, Resources, Result, Str, Transport};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
     collections::BTreeMap,
@@ -33,6 +34,9 @@ pub(crate) struct Core {
     pub(crate) consumers: Vec<Arc<Consumer>>,
     pub(crate) stores: Vec<Arc<dyn AnyStore>>,
     pub(crate) transport: Option<BoxTransport>,
+    pub(crate) requests: Option<BoxRequestReply>,
+    /// The requests that others may send.
+    pub(crate) served: Vec<Served>,
     pub(crate) backoff: Backoff,
     pub(crate) drain: Duration,
     /// Counts what relays and workers committed.
@@ -87,15 +91,13 @@ impl App {
     ///
     /// Dropped, it stops at once: what is at hand is undone and comes again.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Some(transport) = &self.0.transport else {
-            shutdown.await;
-            return Ok(());
-        };
         let ((stop_work, work), (stop_relay, relay)) = (Stop::new(), Stop::new());
-        let mut workers = self.workers(transport, &work);
-        let relays: FuturesUnordered<_> =
-            self.0.stores.iter().map(|store| store.relay(self.0.clone(), transport.clone(), relay.clone())).collect();
-        let mut relays = relays.collect::<Vec<_>>().fuse();
+        let mut workers = self.workers(&work);
+        let works = !workers.is_empty();
+        let relays: FuturesUnordered<_> = self.relays(&relay).collect();
+        // Without one it ends as the others do: when it is told to.
+        relays.push(async move { relay.wanted().await }.map(Ok).boxed());
+        let mut relays = relays.collect::<Vec<Result<()>>>().fuse();
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let mut ended = Ok(());
         let drained = async {
@@ -111,7 +113,7 @@ impl App {
                     _ = relays => unreachable!("relays end when they are told to"),
                 }
             }
-            if self.0.consumers.is_empty() {
+            if !works {
                 futures_util::select_biased! { () = shutdown => {}, _ = relays => {} }
             }
         };
@@ -214,7 +216,29 @@ impl App {
         Ok(false)
     }
 
-    fn workers(&self, transport: &BoxTransport, stop: &Stopped) -> FuturesUnordered<BoxFuture<'static, Result<()>>> {
+    /// What carries the stores' outboxes.
+    fn relays(&self, stop: &Stopped) -> impl Iterator<Item = BoxFuture<'static, Result<()>>> {
+        let relay = move |transport: &BoxTransport| {
+            let relay = |store: &Arc<dyn AnyStore>| store.relay(self.0.clone(), transport.clone(), stop.clone());
+            self.0.stores.iter().map(relay).collect::<Vec<_>>()
+        };
+        self.0.transport.as_ref().map(relay).into_iter().flatten()
+    }
+
+    /// The consumers, and what serves others.
+    fn workers(&self, stop: &Stopped) -> FuturesUnordered<BoxFuture<'static, Result<()>>> {
+        let mut workers = FuturesUnordered::new();
+        if let Some(transport) = &self.0.transport {
+            workers = self.consumers(transport, stop);
+        }
+        if let (Some(requests), false) = (&self.0.requests, self.0.served.is_empty()) {
+            let serve = ask::serve(self.0.clone(), requests.clone(), stop.clone());
+            workers.push(serve.map(|end| end.map_err(|error| error.context("serving requests"))).boxed());
+        }
+        workers
+    }
+
+    fn consumers(&self, transport: &BoxTransport, stop: &Stopped) -> FuturesUnordered<BoxFuture<'static, Result<()>>> {
         let worker = |consumer: &Arc<Consumer>| {
             // `build` has seen to it that there is one.
             let store = self.store_of(consumer, transport)?;

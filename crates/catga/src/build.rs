@@ -1,12 +1,14 @@
 use crate::{
     app::App,
+    ask::Served,
     backoff::Backoff,
     handlers::{Pending, PendingRoute},
     parts::{Parts, transport_problem},
     store::Stored,
 };
 use catga_contract::{
-    Behaviors, BoxTransport, Event, IntoHandler, Message, Request, Result, Transport, UnitOfWork, Wire,
+    Behaviors, BoxRequestReply, BoxTransport, Event, IntoHandler, Message, Request, RequestReply, Result, Transport,
+    UnitOfWork, Wire,
 };
 use std::{any::type_name, sync::Arc, time::Duration};
 
@@ -119,6 +121,23 @@ impl<L> Builder<L> {
         let wrap = move |handler| Box::new(behaviors.around(handler)) as _;
         self.parts.handlers.push(Pending::request::<M, Kind, _>(handler, names::<M, L>(), wrap));
         self.parts.idle = None;
+        self
+    }
+
+    /// Adds the handler of a request that other processes may send, too, by [`App::ask`]. What is added by
+    /// [`handle`](Self::handle) stays in this process.
+    pub fn serve<M: Request + Wire, Kind>(mut self, handler: impl IntoHandler<M, Kind> + Send) -> Self
+    where
+        L: Behaviors<M>,
+    {
+        self.parts.served.push(Served::of::<M>());
+        self.parts.types.add::<M>();
+        self.handle(handler)
+    }
+
+    /// Asks other processes, and serves them, by this.
+    pub fn requests(mut self, requests: impl RequestReply) -> Self {
+        self.parts.requests = Some(BoxRequestReply::new(requests));
         self
     }
 

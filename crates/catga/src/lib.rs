@@ -50,6 +50,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod app;
+mod ask;
 #[cfg(feature = "axum")]
 pub mod axum;
 mod backoff;
@@ -104,11 +105,12 @@ pub mod __private {
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
-    Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
-    InboxKey, IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel,
-    PublishOptions, Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str,
-    Subject, SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    Asked, Behavior, Behaviors, BoxError, BoxRequestReply, BoxTransport, Call, Capabilities, Codec, Context,
+    DeadLetters, Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler,
+    HandlerExt, HandlerFn, Headers, Inbox, InboxKey, IntoHandler, Key, Later, Letter, LetterId, Message, MessageId,
+    Needs, Outbox, Outcome, Parcel, PublishOptions, Registration, Request, RequestReply, Resources, Result,
+    SendOptions, Server, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey,
+    Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.

@@ -2,6 +2,7 @@
 
 use crate::{
     app::{App, Core},
+    ask::Served,
     backoff::Backoff,
     bus::Place,
     handlers::{Consumer, Handlers, Pending, PendingRoute, Takes},
@@ -10,7 +11,7 @@ use crate::{
     store::AnyStore,
 };
 use catga_contract::{
-    BoxTransport, Error, ErrorKind, Order, Patience, Registration, Resources, Result, Str, Transport,
+    BoxRequestReply, BoxTransport, Error, ErrorKind, Order, Patience, Registration, Resources, Result, Str, Transport,
 };
 use std::{collections::HashSet, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -21,6 +22,8 @@ pub(crate) struct Parts {
     pub(crate) additions: Vec<Add>,
     pub(crate) stores: Vec<Arc<dyn AnyStore>>,
     pub(crate) transport: Option<BoxTransport>,
+    pub(crate) requests: Option<BoxRequestReply>,
+    pub(crate) served: Vec<Served>,
     pub(crate) handlers: Vec<Pending>,
     pub(crate) routes: Vec<PendingRoute>,
     pub(crate) types: TypeRegistry,
@@ -45,6 +48,8 @@ impl Parts {
             additions: Vec::new(),
             stores: Vec::new(),
             transport: None,
+            requests: None,
+            served: Vec::new(),
             handlers: Vec::new(),
             routes: Vec::new(),
             types: TypeRegistry::default(),
@@ -81,6 +86,8 @@ impl Parts {
             additions,
             stores,
             transport,
+            requests,
+            served,
             handlers,
             routes,
             mut types,
@@ -108,6 +115,9 @@ impl Parts {
         routes.iter().for_each(|route| (route.register)(&mut types));
         let consumers = prepare_consumers(routes, &name, &resources, &mut problems);
         let transport = transport.or_else(|| stores.iter().find_map(|store| store.queue()));
+        if let (Some(served), None) = (served.first(), &requests) {
+            problems.push(format!("`{}` is served, but there is nothing to serve by: add `.requests(…)`", served.name));
+        }
         let keeps_order = |transport: &BoxTransport| transport.capabilities().order == Order::Key;
         if let Some(consumer) = consumers.iter().find(|consumer| consumer.parks)
             && !transport.as_ref().is_some_and(keeps_order)
@@ -148,6 +158,8 @@ impl Parts {
             consumers,
             stores,
             transport,
+            requests,
+            served,
             backoff,
             drain,
             work,

@@ -35,6 +35,11 @@ pub(crate) fn error_type(kind: ErrorKind) -> &'static str {
     KINDS.iter().find(|(known, _)| *known == kind).map_or(OTHER, |(_, name)| name)
 }
 
+/// The kind with that name.
+pub(crate) fn kind_of(name: &str) -> Option<ErrorKind> {
+    KINDS.iter().find(|(_, known)| *known == name).map(|(kind, _)| *kind)
+}
+
 const SENT: &str = "messaging.client.sent.messages";
 const OPERATION: &str = "messaging.client.operation.duration";
 const CONSUMED: &str = "messaging.client.consumed.messages";
