@@ -59,6 +59,7 @@ mod describe;
 mod handlers;
 #[cfg(feature = "json")]
 mod json;
+pub mod memory;
 mod metrics;
 mod panic;
 mod parts;
