@@ -53,6 +53,7 @@ pub mod axum;
 mod backoff;
 pub mod behavior;
 mod build;
+mod bus;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod describe;
@@ -63,11 +64,14 @@ pub mod memory;
 mod metrics;
 mod panic;
 mod parts;
+mod probe;
 mod publish;
+mod registry;
 mod relay;
 mod send;
 mod stop;
 mod store;
+pub mod testing;
 mod worker;
 
 #[cfg(feature = "json")]
@@ -76,21 +80,31 @@ pub use crate::{
     app::App,
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
+    bus::Bus,
     describe::Description,
     metrics::Metrics,
+    registry::TypeRegistry,
     send::{Failures, send_to},
 };
+/// What the derives name.
 #[doc(hidden)]
-pub use catga_contract::__private;
+pub mod __private {
+    #[cfg(feature = "json")]
+    pub use crate::json::JsonSerde;
+    #[cfg(not(feature = "json"))]
+    pub use crate::probe::JsonAny as JsonSerde;
+    pub use crate::probe::{JsonAny, JsonProbe};
+    pub use catga_contract::{__private::*, JsonForm};
+}
 #[cfg(feature = "sabotage")]
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
     Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
     Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
-    InboxKey, IntoHandler, Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
-    Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject,
-    SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    InboxKey, IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel,
+    PublishOptions, Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str,
+    Subject, SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.
