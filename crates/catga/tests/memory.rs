@@ -1,10 +1,18 @@
 //! The store and queue in memory keep their promises, on a clock that the test drives.
 #![allow(clippy::unwrap_used)]
 
+#[path = "memory/allocations.rs"]
+mod allocations;
+#[path = "memory/app.rs"]
+mod app;
 #[path = "memory/keys.rs"]
 mod keys;
+#[path = "memory/store.rs"]
+mod store;
 #[path = "memory/transport.rs"]
 mod transport;
+#[path = "memory/unit.rs"]
+mod unit;
 
 use bytes::Bytes;
 use catga::{
