@@ -11,8 +11,8 @@ use crate::{
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::check_subject, Asked, BoxRequestReply, Call, Codec, Envelope, Error, ErrorKind, MessageId,
-    Parcel, Request, RequestReply, Result, SendOptions, Server, Str, Subject, Wire,
+    __private::check_subject, Asked, BoxRequestReply, Call, Codec, Envelope, Error, ErrorKind, MessageId, Parcel,
+    Request, RequestReply, Result, SendOptions, Server, Str, Subject, Wire,
 };
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use std::{
@@ -123,8 +123,11 @@ fn opened<R: Request + Wire>(frame: &Bytes) -> Result<R::Reply> {
 pub(crate) struct Served {
     pub(crate) name: &'static str,
     aliases: &'static [&'static str],
-    run: for<'a> fn(&'a App, &'a Envelope) -> BoxFuture<'a, Result<Vec<u8>>>,
+    run: for<'a> fn(&'a App, &'a Envelope) -> BoxFuture<'a, Answered>,
 }
+
+/// The frame of an answer, or `None` where nobody waits for it any more.
+type Answered = Result<Option<Vec<u8>>>;
 
 impl Served {
     pub(crate) fn of<R: Request + Wire>() -> Self {
@@ -136,8 +139,8 @@ impl Served {
     }
 }
 
-/// Handles a request of somebody else; answers the frame of the reply.
-async fn run<R: Request + Wire>(app: &App, envelope: &Envelope) -> Result<Vec<u8>> {
+/// Handles a request of somebody else.
+async fn run<R: Request + Wire>(app: &App, envelope: &Envelope) -> Answered {
     let request = R::open(envelope)?;
     let handler = app.handler::<R>()?;
     let mut call = Call::asked(&app.0.resources, envelope);
@@ -146,14 +149,16 @@ async fn run<R: Request + Wire>(app: &App, envelope: &Envelope) -> Result<Vec<u8
         None => handled.await?,
         Some(deadline) => {
             let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-            let late = |_| Error::new(ErrorKind::Timeout, format!("`{}` was not answered in time", R::NAME));
-            tokio::time::timeout(left, handled).await.map_err(late)??
+            match tokio::time::timeout(left, handled).await {
+                Ok(handled) => handled?,
+                Err(_) => return Ok(None),
+            }
         }
     };
     let codec = Str::from_static(<R::Codec as Codec<R::Reply>>::NAME);
     let mut frame = Vec::with_capacity(128 + <R::Codec as Codec<R::Reply>>::size_hint(&reply));
     answering(envelope, codec).encode_with(&mut frame, |out| <R::Codec as Codec<R::Reply>>::encode(&reply, out))?;
-    Ok(frame)
+    Ok(Some(frame))
 }
 
 /// The envelope of an answer.
@@ -215,10 +220,14 @@ async fn reply(app: &App, asked: Asked) {
         },
         None => Err(Error::new(ErrorKind::NoHandler, format!("`{}` is not served here", envelope.name))),
     };
-    let frame = answered.or_else(|error| {
-        tracing::debug!(request = %envelope.name, id = %envelope.id, error = format_args!("{error:#}"), "refused");
-        refused(&envelope, &error)
-    });
+    let frame = match answered {
+        Ok(Some(frame)) => Ok(frame),
+        Ok(None) => return tracing::debug!(request = %envelope.name, id = %envelope.id, "too late to be answered"),
+        Err(error) => {
+            tracing::debug!(request = %envelope.name, id = %envelope.id, error = format_args!("{error:#}"), "refused");
+            refused(&envelope, &error)
+        }
+    };
     let sent = match frame {
         Ok(frame) => asked.reply(frame.into()).await,
         Err(error) => Err(error),

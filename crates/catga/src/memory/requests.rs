@@ -1,7 +1,8 @@
-//! Requests and answers within this process: what the memory transport asks and serves by.
+//! Requests and answers within this process.
 
+use super::Memory;
 use bytes::Bytes;
-use catga_contract::{Asked, Error, ErrorKind, Parcel, Result, Server, Str, Subject};
+use catga_contract::{Asked, Error, ErrorKind, Parcel, RequestReply, Result, Server, Str, Subject};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use std::{
     collections::HashMap,
@@ -16,7 +17,7 @@ const WAITING: usize = 64;
 
 /// Who serves which subject.
 #[derive(Debug, Default)]
-pub(crate) struct Exchange(Mutex<HashMap<Subject, Vec<Group>>>);
+pub(super) struct Exchange(Mutex<HashMap<Subject, Vec<Group>>>);
 
 #[derive(Debug)]
 struct Group {
@@ -26,8 +27,24 @@ struct Group {
     next: usize,
 }
 
+impl RequestReply for Memory {
+    type Server = MemoryServer;
+
+    async fn ask(&self, request: &Parcel, time: Duration) -> Result<Bytes> {
+        self.shared.exchange.ask(request, time).await
+    }
+
+    async fn ask_all(&self, request: &Parcel, time: Duration) -> Result<Vec<Bytes>> {
+        self.shared.exchange.ask_all(request, time).await
+    }
+
+    async fn serve(&self, group: &Str, subjects: &[Subject]) -> Result<MemoryServer> {
+        Ok(self.shared.exchange.serve(group, subjects))
+    }
+}
+
 impl Exchange {
-    pub(crate) async fn ask(&self, request: &Parcel, time: Duration) -> Result<Bytes> {
+    async fn ask(&self, request: &Parcel, time: Duration) -> Result<Bytes> {
         let member = self.members(&request.subject).into_iter().next().ok_or_else(|| nobody(&request.subject))?;
         let late = |_| {
             let text = format!("`{}` was not answered within {time:?}", request.subject);
@@ -36,7 +53,7 @@ impl Exchange {
         tokio::time::timeout(time, hand_over(member, request)).await.map_err(late)?
     }
 
-    pub(crate) async fn ask_all(&self, request: &Parcel, time: Duration) -> Result<Vec<Bytes>> {
+    async fn ask_all(&self, request: &Parcel, time: Duration) -> Result<Vec<Bytes>> {
         let members = self.members(&request.subject);
         if members.is_empty() {
             return Err(nobody(&request.subject));
@@ -53,7 +70,7 @@ impl Exchange {
         Ok(frames)
     }
 
-    pub(crate) fn serve(&self, group: &Str, subjects: &[Subject]) -> ExchangeServer {
+    fn serve(&self, group: &Str, subjects: &[Subject]) -> MemoryServer {
         let (sender, receiver) = mpsc::channel(WAITING);
         let mut served = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for subject in subjects {
@@ -63,7 +80,7 @@ impl Exchange {
                 None => groups.push(Group { name: group.clone(), members: vec![sender.clone()], next: 0 }),
             }
         }
-        ExchangeServer(receiver)
+        MemoryServer(receiver)
     }
 
     /// One member of each group that serves the subject: the next in turn that has room, else the next.
@@ -108,9 +125,9 @@ fn nobody(subject: &Subject) -> Error {
 
 /// What one member is asked.
 #[derive(Debug)]
-pub struct ExchangeServer(mpsc::Receiver<Asked>);
+pub struct MemoryServer(mpsc::Receiver<Asked>);
 
-impl Server for ExchangeServer {
+impl Server for MemoryServer {
     async fn next(&mut self) -> Result<Asked> {
         let gone = || Error::new(ErrorKind::Closed, "the memory that this was served by is gone");
         self.0.recv().await.ok_or_else(gone)
