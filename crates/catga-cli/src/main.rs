@@ -44,7 +44,7 @@ enum Verb {
     Dlq(dlq::Args),
     /// Take a message's bytes apart, read them, or make them
     #[command(subcommand)]
-    Wire(catga::cli::Wire),
+    Wire(catga::cli::WireVerb),
     /// The process that the demo kills
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),

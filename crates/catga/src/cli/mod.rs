@@ -2,7 +2,7 @@
 
 mod wire;
 
-pub use self::wire::{Source, Wire};
+pub use self::wire::{Source, WireVerb};
 
 use crate::App;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -25,7 +25,7 @@ enum Verb {
     },
     /// Take a message's bytes apart, read them, or make them
     #[command(subcommand)]
-    Wire(Wire),
+    Wire(WireVerb),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

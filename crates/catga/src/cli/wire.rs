@@ -17,7 +17,7 @@ use std::{
 /// A message's bytes taken apart, read, and made: the verb `wire` of the `catga` program and of an application's own
 /// binary, which knows its messages' types.
 #[derive(Debug, Subcommand)]
-pub enum Wire {
+pub enum WireVerb {
     /// Say which bytes of a frame are which field
     Explain(Source),
     /// Print a frame's message as JSON, its payload included where it can be read
@@ -45,7 +45,7 @@ pub struct Source {
     file: Option<PathBuf>,
 }
 
-impl Wire {
+impl WireVerb {
     /// Does what the verb asks for; answers the exit code: 0 done, 1 the bytes are no frame or nobody knows the message,
     /// 2 input or output.
     pub fn run(&self, types: &TypeRegistry, out: &mut impl Write) -> ExitCode {

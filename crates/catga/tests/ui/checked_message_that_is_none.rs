@@ -1,5 +1,5 @@
 #[catga::handler]
-async fn ping(_: String) -> catga::Result<()> {
+async fn ping(_: char) -> catga::Result<()> {
     Ok(())
 }
 
