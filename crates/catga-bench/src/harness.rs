@@ -51,12 +51,18 @@ pub struct Figure {
     pub allocations: f64,
     /// Bytes asked for by an operation.
     pub bytes: f64,
+    /// Page faults of this process in a round without one from the disk, the median; `None` where the system does not
+    /// tell. A peer's own are not seen.
+    pub faults: Option<f64>,
     /// Nanoseconds of single operations; the clock's own cost is in them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Percentiles>,
     /// Nanoseconds an operation, round by round.
     #[serde(skip)]
     rounds: Vec<f64>,
+    /// Page faults, round by round.
+    #[serde(skip)]
+    faulted: Vec<f64>,
 }
 
 /// What was measured, in full.
@@ -66,6 +72,8 @@ pub struct Report {
     pub machine: Machine,
     /// How many rounds.
     pub rounds: usize,
+    /// Bytes that this process had in memory when all rounds were over.
+    pub resident: Option<usize>,
     /// One for each candidate, in their order.
     pub figures: Vec<Figure>,
     /// One for each bound.
@@ -101,7 +109,9 @@ pub fn measure(plan: Plan, mut candidates: Vec<Candidate<'_>>, bounds: &[Bound])
         for turn in 0..candidates.len() {
             let which = (round + turn) % candidates.len();
             let (candidate, figure) = (&mut candidates[which], &mut figures[which]);
+            let before = faults();
             let sample = candidate.run(figure.iterations)?;
+            figure.faulted.extend(before.zip(faults()).map(|(before, after)| (after - before) as f64));
             let each = |sum: u64| sum as f64 / figure.iterations as f64;
             figure.rounds.push(sample.elapsed.as_nanos() as f64 / figure.iterations as f64);
             // Counts do not drift: where rounds differ, the highest is the one to explain.
@@ -111,12 +121,21 @@ pub fn measure(plan: Plan, mut candidates: Vec<Candidate<'_>>, bounds: &[Bound])
     }
     for (candidate, figure) in candidates.iter_mut().zip(&mut figures) {
         figure.ns = Spread::of(&figure.rounds);
+        figure.faults = (!figure.faulted.is_empty()).then(|| Spread::of(&figure.faulted).median);
         if plan.latency {
             figure.latency = Some(Percentiles::of(candidate)?);
         }
     }
     let outcomes = bounds.iter().map(|bound| bound.judge(&figures)).collect();
-    Ok(Report { machine: Machine::here(), rounds: plan.rounds, figures, outcomes })
+    let resident = memory_stats::memory_stats().map(|memory| memory.physical_mem);
+    Ok(Report { machine: Machine::here(), rounds: plan.rounds, resident, figures, outcomes })
+}
+
+/// The page faults of this process so far, as `proc(5)` counts them: the tenth field of `stat`, the eighth behind the
+/// program's name in brackets.
+fn faults() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(7)?.parse().ok()
 }
 
 /// Warms a candidate up and finds how many operations make a turn.
@@ -138,8 +157,10 @@ fn prepare(candidate: &mut Candidate<'_>, turn: Duration) -> Result<Figure> {
         ns: Spread::default(),
         allocations: 0.0,
         bytes: 0.0,
+        faults: None,
         latency: None,
         rounds: Vec::new(),
+        faulted: Vec::new(),
     })
 }
 
@@ -164,6 +185,17 @@ mod tests {
         assert_eq!(report.rounds, 5);
         assert_eq!(report.figures[1].ns.median, 1_000.0);
         assert!(report.holds());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn page_faults_are_counted_where_memory_is_touched_first() {
+        let touch = Candidate::operation("touch", || vec![1_u8; 1 << 22]);
+        let plan = Plan { rounds: 5, turn: Duration::from_millis(1), latency: false };
+        let report = measure(plan, vec![touch], &[]).unwrap();
+        let figure = &report.figures[0];
+        assert!(figure.faults.unwrap() >= figure.iterations as f64, "{figure:?}");
+        assert!(report.resident.unwrap() > 1 << 20);
     }
 
     #[test]

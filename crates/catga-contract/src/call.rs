@@ -1,12 +1,12 @@
 use crate::{
-    Context, Envelope, Error, ErrorKind, MessageId, Needs, Resources, Result, SendOptions, Str, Unit, UnitOfWork,
-    unit::AnyUnit,
+    Context, Envelope, Error, ErrorKind, MessageId, Needs, Resources, Result, SendOptions, StoreId, Str, Unit,
+    UnitOfWork, unit::AnyUnit,
 };
 use std::{
     any::{Any, type_name},
     future::Future,
     ops::Deref,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// One call of a handler: its context, the application's resources, and the unit of work that is open.
@@ -16,7 +16,9 @@ pub struct Call<'a> {
     options: Option<Box<SendOptions>>,
     context: Option<Context>,
     unit: Option<Box<dyn AnyUnit>>,
+    late: Option<Late>,
     commit_anyway: bool,
+    duplicate: bool,
     held: Vec<Box<dyn Any + Send + Sync>>,
 }
 
@@ -24,6 +26,30 @@ struct Delivered<'a> {
     envelope: &'a Envelope,
     consumer: &'a Str,
     attempt: u32,
+}
+
+/// What marks a delivery as handled.
+#[derive(Clone)]
+pub(crate) struct Mark {
+    pub(crate) consumer: Str,
+    pub(crate) id: MessageId,
+}
+
+impl Mark {
+    /// The error of a call whose message was handled before.
+    pub(crate) fn duplicate(&self) -> Error {
+        let text = format!("message {} was handled by consumer `{}` already", self.id, self.consumer);
+        Error::permanent(text)
+    }
+}
+
+/// A transaction that the handler may begin while it runs.
+pub(crate) struct Late {
+    pub(crate) store: StoreId,
+    /// Whether it has begun.
+    pub(crate) began: Arc<AtomicBool>,
+    /// Where the unit of work is found afterwards.
+    pub(crate) place: Box<dyn Any + Send>,
 }
 
 impl<'a> Call<'a> {
@@ -36,7 +62,9 @@ impl<'a> Call<'a> {
             options: None,
             context: None,
             unit: None,
+            late: None,
             commit_anyway: false,
+            duplicate: false,
             held: Vec::new(),
         }
     }
@@ -50,6 +78,12 @@ impl<'a> Call<'a> {
     #[inline]
     pub fn delivered(resources: &'a Resources, envelope: &'a Envelope, consumer: &'a Str, attempt: u32) -> Self {
         Self { delivered: Some(Delivered { envelope, consumer, attempt }), ..Self::direct(resources) }
+    }
+
+    /// The call of a handler from within another handler's.
+    pub fn within(resources: &'a Resources, context: Context, trace: Option<[u8; 55]>) -> Self {
+        let options = trace.map(|trace| Box::new(SendOptions { trace: Some(trace), ..Default::default() }));
+        Self { options, context: Some(context), ..Self::direct(resources) }
     }
 
     /// The context. Made at first use: before, neither the clock nor a random source is read.
@@ -141,6 +175,25 @@ impl<'a> Call<'a> {
         self.commit_anyway
     }
 
+    /// Whether it came out that the delivery was handled before: the call did nothing, and its error says so.
+    pub fn is_duplicate(&self) -> bool {
+        self.duplicate
+    }
+
+    pub(crate) fn set_duplicate(&mut self) {
+        self.duplicate = true;
+    }
+
+    /// What marks this call's delivery as handled, if it is one.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let Delivered { envelope, consumer, .. } = self.delivered.as_ref()?;
+        Some(Mark { consumer: (*consumer).clone(), id: envelope.id })
+    }
+
+    pub(crate) fn late(&mut self) -> &mut Option<Late> {
+        &mut self.late
+    }
+
     #[inline]
     pub(crate) fn unit(&mut self) -> Option<&mut (dyn AnyUnit + 'static)> {
         self.unit.as_deref_mut()
@@ -157,7 +210,7 @@ impl std::fmt::Debug for Call<'_> {
 /// one's own.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}`",
-    note = "after its message a handler may take `State<T>`, `Context` and `Tx<Store>`, or any type that implements `FromCall`"
+    note = "after its message a handler may take `State<T>`, `Context`, `Bus`, `Tx<Store>` and `Later<Tx<Store>>`, or any type that implements `FromCall`"
 )]
 pub trait FromCall: Sized + Send {
     /// What is looked up once, when the application is built.

@@ -53,6 +53,7 @@ pub mod axum;
 mod backoff;
 pub mod behavior;
 mod build;
+mod bus;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod describe;
@@ -75,6 +76,7 @@ pub use crate::{
     app::App,
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
+    bus::Bus,
     describe::Description,
     metrics::Metrics,
     send::{Failures, send_to},
@@ -87,9 +89,9 @@ pub use catga_contract::Fault;
 pub use catga_contract::{
     Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
     Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
-    InboxKey, IntoHandler, Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
-    Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject,
-    SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    InboxKey, IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel,
+    PublishOptions, Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str,
+    Subject, SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.

@@ -3,7 +3,8 @@
 use crate::{
     app::{App, Core},
     backoff::Backoff,
-    handlers::{Consumer, Handlers, Pending, PendingRoute},
+    bus::Place,
+    handlers::{Consumer, Handlers, Pending, PendingRoute, Takes},
     metrics::Consumed,
     store::AnyStore,
 };
@@ -80,6 +81,8 @@ impl Parts {
             problems.push(format!("there is a patience of {:?}; 1 ms to 20 s", self.patience));
         }
         resources.set_patience(Patience { limit: self.patience, sleep: |time| Box::pin(tokio::time::sleep(time)) });
+        let bus = Arc::new(Place::default());
+        resources.add_state(bus.clone());
         problems.extend(additions.into_iter().filter_map(|add| add(&mut resources)));
         #[cfg(feature = "sabotage")]
         if let Some(fault) = self.fault {
@@ -135,6 +138,7 @@ impl Parts {
             client,
         };
         let app = App::new(core);
+        bus.set(&app);
         #[cfg(feature = "json")]
         for store in &app.0.stores {
             store.keep_description(&app.0.name, &app.describe().to_json().to_string()).await?;
@@ -178,6 +182,7 @@ fn prepare_consumers(
                 routes: Vec::new(),
                 parks: route.parks,
                 unit: None,
+                takes: Takes::Nothing,
                 unknown: Consumed::default(),
             });
         }
@@ -186,11 +191,12 @@ fn prepare_consumers(
         if consumer.routes.iter().any(|other| other.about.message == message) {
             problems.push(format!("consumer `{name}` takes `{message}` twice; each message has one handler there"));
         }
-        let (route, unit) = route.prepare(resources, problems);
+        let (route, unit, takes) = route.prepare(resources, problems);
         if consumer.unit.is_some() && unit.is_some() && consumer.unit != unit {
             problems.push(format!("consumer `{name}` works in two stores; give each its own consumer"));
         }
         consumer.unit = consumer.unit.or(unit);
+        consumer.takes = consumer.takes.max(takes);
         consumer.routes.extend(route);
     }
     consumers.into_iter().map(Arc::new).collect()

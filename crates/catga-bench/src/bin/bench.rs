@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{harness, parts, print, send};
+use catga_bench::{Baseline, harness, parts, print, send};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc::system();
@@ -54,6 +54,12 @@ struct Options {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    /// Print Markdown, as without this
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Compare with what `--json` printed earlier into this file
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    baseline: Option<PathBuf>,
 }
 
 impl Options {
@@ -64,19 +70,25 @@ impl Options {
 }
 
 fn main() -> Result<ExitCode> {
-    let (report, gate, json) = match Cli::parse().what {
+    let (report, gate, options) = match Cli::parse().what {
         What::Send { gate: true, .. } if cfg!(debug_assertions) => {
             return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
         }
-        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options.json),
-        What::Parts { options } => (parts::run(options.plan())?, false, options.json),
+        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options),
+        What::Parts { options } => (parts::run(options.plan())?, false, options),
     };
     let mut out = std::io::stdout().lock();
-    if json {
+    if options.json {
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
     } else {
         print(&report, &mut out)?;
+        if let Some(file) = options.baseline {
+            let about = |error: Error| error.context(format_args!("reading the baseline {}", file.display()));
+            let text = std::fs::read_to_string(&file).map_err(|error| about(error.into()))?;
+            let baseline: Baseline = serde_json::from_str(&text).map_err(|error| about(error.into()))?;
+            baseline.compare(&report, &mut out)?;
+        }
     }
     Ok(if gate && !report.holds() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
