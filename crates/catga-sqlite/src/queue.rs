@@ -30,6 +30,8 @@ pub(crate) struct Queue {
     taken: AtomicBool,
     /// Whether the later messages of a key wait when one is buried.
     parks: AtomicBool,
+    /// Whether those that wait for a letter are left out of the count: not before a subscription has said that they do.
+    leaves_out: AtomicBool,
     state: Mutex<State>,
     event: Event,
 }
@@ -92,8 +94,8 @@ pub(crate) struct Claimed {
 
 impl Queue {
     pub(crate) fn new(id: i64, name: Str) -> Self {
-        let (taken, parks) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { id, name, taken, parks, state: Mutex::default(), event: Event::new() }
+        let [taken, parks, leaves_out] = std::array::from_fn(|_| AtomicBool::new(false));
+        Self { id, name, taken, parks, leaves_out, state: Mutex::default(), event: Event::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,6 +113,16 @@ impl Queue {
 
     pub(crate) fn set_parks(&self, parks: bool) {
         self.parks.store(parks, Ordering::SeqCst);
+        self.leaves_out.store(parks, Ordering::SeqCst);
+    }
+
+    /// Somebody will subscribe who has not said yet whether it parks.
+    pub(crate) fn registered(&self) {
+        self.leaves_out.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn leaves_out(&self) -> bool {
+        self.leaves_out.load(Ordering::SeqCst)
     }
 
     pub(crate) fn parks(&self) -> bool {

@@ -56,6 +56,7 @@ impl Transport for Sqlite {
             transaction.commit().map_err(failed)?;
             for (Registration { consumer, subjects, .. }, id) in consumers.iter().zip(known) {
                 subjects.iter().for_each(|subject| shared.hub.add(id, consumer, Some(subject)));
+                shared.hub.queue_by_id(id).into_iter().for_each(|queue| queue.registered());
             }
             Ok(())
         });
@@ -106,7 +107,7 @@ impl Transport for Sqlite {
             let sql = "SELECT (SELECT count(*) FROM catga_queue WHERE consumer = ?1)
                 + (SELECT count(*) FROM catga_later WHERE consumer = ?1)";
             let all: u64 = db.prepare_cached(sql)?.query_row([queue.id], |row| row.get(0))?;
-            if !queue.parks() {
+            if !queue.leaves_out() {
                 return Ok(all);
             }
             // A replayed message waits for nobody; the key of another letter does not make it wait.
