@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{Baseline, harness, parts, print, send};
+use catga_bench::{Baseline, effects, harness, parts, print, send};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -29,6 +29,17 @@ enum What {
         /// Measure `catga-core` 0.2, too; builds it
         #[arg(long)]
         peers: bool,
+        /// Fail where a bound is missed
+        #[arg(long)]
+        gate: bool,
+    },
+    /// Effects on SQLite that happen once: at most 15 rounds, turns of at least 200 ms
+    Effects {
+        #[command(flatten)]
+        options: Options,
+        /// Measure in a file with so many old marks, too, such as 5000000; writing them takes a while
+        #[arg(long, default_value_t = 0)]
+        marks: u64,
         /// Fail where a bound is missed
         #[arg(long)]
         gate: bool,
@@ -71,10 +82,11 @@ impl Options {
 
 fn main() -> Result<ExitCode> {
     let (report, gate, options) = match Cli::parse().what {
-        What::Send { gate: true, .. } if cfg!(debug_assertions) => {
+        What::Send { gate: true, .. } | What::Effects { gate: true, .. } if cfg!(debug_assertions) => {
             return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
         }
         What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options),
+        What::Effects { options, marks, gate } => (effects::run(options.plan(), marks, gate)?, gate, options),
         What::Parts { options } => (parts::run(options.plan())?, false, options),
     };
     let mut out = std::io::stdout().lock();
