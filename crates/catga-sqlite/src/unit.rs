@@ -59,6 +59,7 @@ impl Sqlite {
             }
         }
         for (queue, settled) in queues {
+            remove(tx, &queue, &settled)?;
             match queue.next_alone() {
                 Some(seq) => claims::count(tx, &queue, seq)?,
                 None => {
@@ -96,11 +97,10 @@ impl UnitOfWork for Sqlite {
 
     async fn enter(&self, tx: &mut SqliteTx, key: InboxKey<'_>) -> Result<Entry> {
         let consumer = self.consumer(tx, key.consumer)?;
-        tx.ours("marking a message", |db| {
-            let sql = "INSERT OR IGNORE INTO catga_inbox (consumer, id, at) VALUES (?1, ?2, ?3)";
-            if db.prepare_cached(sql)?.execute((consumer, key.key, now() as i64))? > 0 {
-                return Ok(Entry::New);
-            }
+        if tx.mark(consumer, key.key, now() as i64)? {
+            return Ok(Entry::New);
+        }
+        tx.ours_unwritten("reading an answer", |db| {
             let sql = "SELECT answer FROM catga_inbox WHERE consumer = ?1 AND id = ?2";
             let answer = db.prepare_cached(sql)?.query_row((consumer, key.key), |row| row.get::<_, Option<Vec<u8>>>(0));
             Ok(Entry::Done(Bytes::from(answer.optional()?.flatten().unwrap_or_default())))
@@ -155,27 +155,19 @@ impl UnitOfWork for Sqlite {
                 let text = format!("no delivery has the token {token:?}: it is of another transport");
                 return Err(self.about(Error::new(ErrorKind::Invalid, text)));
             };
-            let before = queue.retry(seq);
             let again = match answer {
                 Settle::Done | Settle::Bury => None,
                 Settle::Again { pause, counts } => Some(queue.again(seq, *pause, *counts)),
             };
-            tx.ours("settling", |db| match again {
-                None => {
-                    db.prepare_cached("DELETE FROM catga_queue WHERE seq = ?1")?.execute([seq])?;
-                    if before.is_some() {
-                        db.prepare_cached("DELETE FROM catga_retry WHERE seq = ?1")?.execute([seq])?;
-                    }
-                    Ok(())
-                }
-                Some(Retry { attempts, due, first, .. }) => {
+            if let Some(Retry { attempts, due, first, .. }) = again {
+                tx.ours("settling", |db| {
                     let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone, first)
                         VALUES (?1, ?2, ?3, ?4, 0, ?5)
                         ON CONFLICT (seq) DO UPDATE SET
                             attempts = excluded.attempts, due = excluded.due, alone = 0, first = excluded.first";
                     db.prepare_cached(sql)?.execute((seq, consumer, attempts, due as i64, first as i64)).map(drop)
-                }
-            })?;
+                })?;
+            }
             tx.effects.push(Effect::Settled(queue, seq, again));
         }
         Ok(())
@@ -215,6 +207,24 @@ impl UnitOfWork for Sqlite {
     fn queue(&self) -> Option<BoxTransport> {
         Some(BoxTransport::new(self.clone()))
     }
+}
+
+/// Removes the rows that are settled for good, those with neighbouring numbers at once.
+fn remove(tx: &mut SqliteTx, queue: &Queue, settled: &[(i64, bool)]) -> Result<()> {
+    let mut rows: Vec<i64> = settled.iter().filter(|(_, for_good)| *for_good).map(|(seq, _)| *seq).collect();
+    rows.sort_unstable();
+    tx.ours("settling", |db| {
+        let mut delete = db.prepare_cached("DELETE FROM catga_queue WHERE seq BETWEEN ?1 AND ?2")?;
+        for run in rows.chunk_by(|one, next| one + 1 == *next) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                delete.execute((first, last))?;
+            }
+        }
+        for seq in rows.iter().filter(|seq| queue.retry(**seq).is_some()) {
+            db.prepare_cached("DELETE FROM catga_retry WHERE seq = ?1")?.execute([seq])?;
+        }
+        Ok(())
+    })
 }
 
 /// Refuses a message that the file would keep and no one could carry.
