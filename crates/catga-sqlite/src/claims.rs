@@ -93,7 +93,10 @@ pub(crate) fn claim(tx: &mut SqliteTx, queue: &Arc<Queue>) -> Result<()> {
         let sql = "SELECT seq, key, frame FROM catga_queue WHERE consumer = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
         let mut select = db.prepare_cached(sql)?;
         let mut rows = select.query((queue.id, read, SCAN as i64))?;
-        let (mut block, mut found, mut last) = (Vec::new(), Vec::<(i64, Option<u64>, Option<Range<usize>>)>::new(), 0);
+        // As large as the last batch was, or nearly.
+        let mut block = Vec::with_capacity(queue.batch_bytes());
+        let mut found: Vec<(i64, Option<u64>, Option<Range<usize>>)> = Vec::with_capacity(CLAIM);
+        let mut last = 0;
         let (mut taken, mut looked) = (0, 0);
         while taken < CLAIM
             && let Some(row) = rows.next()?
@@ -115,6 +118,7 @@ pub(crate) fn claim(tx: &mut SqliteTx, queue: &Arc<Queue>) -> Result<()> {
         if taken > 0 {
             started(db, queue, last)?;
         }
+        queue.set_batch_bytes(block.len());
         let (block, more) = (Bytes::from(block), taken == CLAIM || looked == SCAN);
         let read = found.last().map_or(read, |(seq, ..)| *seq);
         let claimed = |(seq, key, range): (i64, Option<u64>, Option<Range<usize>>)| Claimed {

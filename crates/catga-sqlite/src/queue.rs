@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -32,6 +32,8 @@ pub(crate) struct Queue {
     parks: AtomicBool,
     /// Whether those that wait for a letter are left out of the count: not before a subscription has said that they do.
     leaves_out: AtomicBool,
+    /// How many bytes the last claim read.
+    batch_bytes: AtomicUsize,
     state: Mutex<State>,
     event: Event,
 }
@@ -95,7 +97,8 @@ pub(crate) struct Claimed {
 impl Queue {
     pub(crate) fn new(id: i64, name: Str) -> Self {
         let [taken, parks, leaves_out] = std::array::from_fn(|_| AtomicBool::new(false));
-        Self { id, name, taken, parks, leaves_out, state: Mutex::default(), event: Event::new() }
+        let batch_bytes = AtomicUsize::new(0);
+        Self { id, name, taken, parks, leaves_out, batch_bytes, state: Mutex::default(), event: Event::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -127,6 +130,15 @@ impl Queue {
 
     pub(crate) fn parks(&self) -> bool {
         self.parks.load(Ordering::SeqCst)
+    }
+
+    /// A claim is likely to read about as many bytes as the last one; at most a MiB is made ready for it.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch_bytes.load(Ordering::Relaxed).min(1 << 20)
+    }
+
+    pub(crate) fn set_batch_bytes(&self, bytes: usize) {
+        self.batch_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Begins anew with what the file says: everything unsettled comes again.

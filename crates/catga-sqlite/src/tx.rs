@@ -33,8 +33,8 @@ struct Open {
 
 enum Written {
     Nothing,
-    /// Only this mark: consumer, id and time.
-    Mark(i64, Vec<u8>, i64),
+    /// Only this mark of a message: consumer, id and time.
+    Mark(i64, [u8; 16], i64),
     Something,
 }
 
@@ -187,7 +187,7 @@ impl SqliteTx {
             Some(around) if keep && !untouched => around.written = Written::Something,
             // Undone to before the mark.
             Some(Open { written: Written::Mark(consumer, id, at), .. }) if !real && !keep && !untouched => {
-                let (consumer, id, at) = (*consumer, id.clone(), *at);
+                let (consumer, id, at) = (*consumer, *id, *at);
                 self.ours_unwritten("marking a message again", |db| mark(db, consumer, &id, at).map(drop))?;
             }
             _ => {}
@@ -202,8 +202,8 @@ impl SqliteTx {
     pub(crate) fn mark(&mut self, consumer: i64, id: &[u8], at: i64) -> Result<bool> {
         let new = self.ours_unwritten("marking a message", |db| mark(db, consumer, id, at))?;
         if let Some(open) = self.savepoints.last_mut().filter(|_| new) {
-            open.written = match open.written {
-                Written::Nothing => Written::Mark(consumer, id.to_vec(), at),
+            open.written = match (&open.written, id.try_into()) {
+                (Written::Nothing, Ok(id)) => Written::Mark(consumer, id, at),
                 _ => Written::Something,
             };
         }

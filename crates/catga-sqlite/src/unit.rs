@@ -55,7 +55,11 @@ impl Sqlite {
             let settled = (*seq, again.is_none());
             match queues.iter_mut().find(|(other, _)| other.id == queue.id) {
                 Some((_, rows)) => rows.push(settled),
-                None => queues.push((queue.clone(), vec![settled])),
+                None => {
+                    let mut rows = Vec::with_capacity(tx.effects.len());
+                    rows.push(settled);
+                    queues.push((queue.clone(), rows));
+                }
             }
         }
         for (queue, settled) in queues {
@@ -211,7 +215,8 @@ impl UnitOfWork for Sqlite {
 
 /// Removes the rows that are settled for good, those with neighbouring numbers at once.
 fn remove(tx: &mut SqliteTx, queue: &Queue, settled: &[(i64, bool)]) -> Result<()> {
-    let mut rows: Vec<i64> = settled.iter().filter(|(_, for_good)| *for_good).map(|(seq, _)| *seq).collect();
+    let mut rows = Vec::with_capacity(settled.len());
+    rows.extend(settled.iter().filter(|(_, for_good)| *for_good).map(|(seq, _)| *seq));
     rows.sort_unstable();
     tx.ours("settling", |db| {
         let mut delete = db.prepare_cached("DELETE FROM catga_queue WHERE seq BETWEEN ?1 AND ?2")?;
