@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bare;
+pub mod effects;
 pub mod harness;
 pub mod ledger;
 mod machine;

@@ -46,11 +46,19 @@ impl MessageId {
     /// publishes the same ids, which is what lets its successors tell a repetition from news.
     #[must_use]
     pub fn child(self, consumer: &str, ordinal: u32) -> Self {
-        let mut input = Vec::with_capacity(20 + consumer.len());
-        input.extend_from_slice(&self.to_bytes());
-        input.extend_from_slice(consumer.as_bytes());
-        input.extend_from_slice(&ordinal.to_be_bytes());
-        Self(self.0 & TIME | FIXED | xxh3_128(&input) & FREE)
+        let (id, name, ordinal) = (self.to_bytes(), consumer.as_bytes(), ordinal.to_be_bytes());
+        // On the stack: it is made for every message that a handler publishes. Names are at most 255 bytes.
+        let mut input = [0; 16 + 255 + 4];
+        let hash = match input.get_mut(..20 + name.len()) {
+            Some(input) => {
+                input[..16].copy_from_slice(&id);
+                input[16..16 + name.len()].copy_from_slice(name);
+                input[16 + name.len()..].copy_from_slice(&ordinal);
+                xxh3_128(input)
+            }
+            None => xxh3_128(&[&id, name, &ordinal].concat()),
+        };
+        Self(self.0 & TIME | FIXED | hash & FREE)
     }
 
     /// Sixteen bytes, the highest first: as a UUID stands in memory and in the frame.

@@ -174,5 +174,5 @@ pub fn check_subject(subject: &str) -> Result<()> {
 }
 
 pub(crate) fn subject(prefix: &str, name: &str) -> Str {
-    if prefix.is_empty() { name.into() } else { format!("{prefix}.{name}").into() }
+    if prefix.is_empty() { name.into() } else { [prefix, ".", name].concat().into() }
 }

@@ -1,11 +1,11 @@
 //! The unit of work: what a delivery commits together.
 
 use crate::{
+    claims,
     hub::Effect,
-    letters,
     open::Sqlite,
-    queue::{CLAIM, Queue, Retry, micros, now},
-    transport::{MAX_FRAME, claim, count},
+    queue::{Queue, Retry, now, since_1970},
+    transport::MAX_FRAME,
     tx::SqliteTx,
 };
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use catga_contract::{
     Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::sync::Arc;
 
 impl Sqlite {
     /// A turn to write, as a transaction.
@@ -49,19 +49,32 @@ impl Sqlite {
     /// Claims the next deliveries for the queues that this transaction settles, or counts the next lonely try, so that
     /// a busy consumer needs one commit for a batch instead of two.
     fn claim_next(tx: &mut SqliteTx) -> Result<()> {
-        let mut queues: Vec<Arc<Queue>> = Vec::new();
+        let mut queues: Vec<(Arc<Queue>, Vec<(i64, bool)>)> = Vec::new();
         for effect in &tx.effects {
-            if let Effect::Settled(queue, ..) = effect
-                && !queues.iter().any(|other| other.id == queue.id)
-            {
-                queues.push(queue.clone());
+            let Effect::Settled(queue, seq, again) = effect else { continue };
+            let settled = (*seq, again.is_none());
+            match queues.iter_mut().find(|(other, _)| other.id == queue.id) {
+                Some((_, rows)) => rows.push(settled),
+                None => {
+                    let mut rows = Vec::with_capacity(tx.effects.len());
+                    rows.push(settled);
+                    queues.push((queue.clone(), rows));
+                }
             }
         }
-        queues.into_iter().try_for_each(|queue| match queue.next_alone() {
-            Some(seq) => count(tx, &queue, seq),
-            None if queue.position().1 => claim(tx, queue, CLAIM),
-            None => Ok(()),
-        })
+        for (queue, settled) in queues {
+            remove(tx, &queue, &settled)?;
+            match queue.next_alone() {
+                Some(seq) => claims::count(tx, &queue, seq)?,
+                None => {
+                    claims::advance(tx, &queue, &queue.freed(&settled))?;
+                    if queue.position().1 {
+                        claims::claim(tx, &queue)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -88,11 +101,10 @@ impl UnitOfWork for Sqlite {
 
     async fn enter(&self, tx: &mut SqliteTx, key: InboxKey<'_>) -> Result<Entry> {
         let consumer = self.consumer(tx, key.consumer)?;
-        tx.ours("marking a message", |db| {
-            let sql = "INSERT OR IGNORE INTO catga_inbox (consumer, id, at) VALUES (?1, ?2, ?3)";
-            if db.prepare_cached(sql)?.execute((consumer, key.key, now() as i64))? > 0 {
-                return Ok(Entry::New);
-            }
+        if tx.mark(consumer, key.key, now() as i64)? {
+            return Ok(Entry::New);
+        }
+        tx.ours_unwritten("reading an answer", |db| {
             let sql = "SELECT answer FROM catga_inbox WHERE consumer = ?1 AND id = ?2";
             let answer = db.prepare_cached(sql)?.query_row((consumer, key.key), |row| row.get::<_, Option<Vec<u8>>>(0));
             Ok(Entry::Done(Bytes::from(answer.optional()?.flatten().unwrap_or_default())))
@@ -117,14 +129,21 @@ impl UnitOfWork for Sqlite {
         for message in messages {
             check_size(message.subject, message.frame.len())?;
         }
+        let now = now();
         tx.ours("writing to the outbox", |db| {
-            let sql =
-                "INSERT INTO catga_outbox (partition, id, subject, frame, key, due) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let sql = "INSERT INTO catga_outbox (partition, id, subject, frame, key) VALUES (?1, ?2, ?3, ?4, ?5)";
             let mut insert = db.prepare_cached(sql)?;
             for Outgoing { id, subject, frame, key, due } in messages {
                 let (partition, digest) = (partition(*key, *id), key.map(|key| key.digest() as i64));
-                let due = due.map_or(0, |due| due.duration_since(UNIX_EPOCH).map_or(0, micros));
-                insert.execute((partition, id.to_bytes(), subject.as_str(), frame, digest, due as i64))?;
+                let row = (partition, id.to_bytes(), subject.as_str(), frame, digest);
+                match due.map(since_1970).filter(|due| *due > now) {
+                    None => insert.execute(row)?,
+                    Some(due) => {
+                        let sql = "INSERT INTO catga_later (consumer, partition, id, subject, frame, key, due)
+                            VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6)";
+                        db.prepare_cached(sql)?.execute((row.0, row.1, row.2, row.3, row.4, due as i64))?
+                    }
+                };
             }
             Ok(())
         })?;
@@ -140,32 +159,26 @@ impl UnitOfWork for Sqlite {
                 let text = format!("no delivery has the token {token:?}: it is of another transport");
                 return Err(self.about(Error::new(ErrorKind::Invalid, text)));
             };
-            let before = queue.retry(seq);
             let again = match answer {
                 Settle::Done | Settle::Bury => None,
-                Settle::Again { pause, counts } => Some(Retry::after(before, *pause, *counts)),
+                Settle::Again { pause, counts } => Some(queue.again(seq, *pause, *counts)),
             };
-            tx.ours("settling", |db| match again {
-                None => {
-                    db.prepare_cached("DELETE FROM catga_queue WHERE seq = ?1")?.execute([seq])?;
-                    if before.is_some() {
-                        db.prepare_cached("DELETE FROM catga_retry WHERE seq = ?1")?.execute([seq])?;
-                    }
-                    Ok(())
-                }
-                Some(Retry { attempts, due, .. }) => {
-                    let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone) VALUES (?1, ?2, ?3, ?4, 0)
-                        ON CONFLICT (seq) DO UPDATE SET attempts = excluded.attempts, due = excluded.due, alone = 0";
-                    db.prepare_cached(sql)?.execute((seq, consumer, attempts, due as i64)).map(drop)
-                }
-            })?;
+            if let Some(Retry { attempts, due, first, .. }) = again {
+                tx.ours("settling", |db| {
+                    let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone, first)
+                        VALUES (?1, ?2, ?3, ?4, 0, ?5)
+                        ON CONFLICT (seq) DO UPDATE SET
+                            attempts = excluded.attempts, due = excluded.due, alone = 0, first = excluded.first";
+                    db.prepare_cached(sql)?.execute((seq, consumer, attempts, due as i64, first as i64)).map(drop)
+                })?;
+            }
             tx.effects.push(Effect::Settled(queue, seq, again));
         }
         Ok(())
     }
 
     async fn bury(&self, tx: &mut SqliteTx, letter: &NewLetter<'_>) -> Result<()> {
-        letters::insert(tx, letter).map(drop)
+        self.insert_letter(tx, letter).map(drop)
     }
 
     async fn commit(&self, mut tx: SqliteTx) -> Result<()> {
@@ -200,6 +213,25 @@ impl UnitOfWork for Sqlite {
     }
 }
 
+/// Removes the rows that are settled for good, those with neighbouring numbers at once.
+fn remove(tx: &mut SqliteTx, queue: &Queue, settled: &[(i64, bool)]) -> Result<()> {
+    let mut rows = Vec::with_capacity(settled.len());
+    rows.extend(settled.iter().filter(|(_, for_good)| *for_good).map(|(seq, _)| *seq));
+    rows.sort_unstable();
+    tx.ours("settling", |db| {
+        let mut delete = db.prepare_cached("DELETE FROM catga_queue WHERE seq BETWEEN ?1 AND ?2")?;
+        for run in rows.chunk_by(|one, next| one + 1 == *next) {
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                delete.execute((first, last))?;
+            }
+        }
+        for seq in rows.iter().filter(|seq| queue.retry(**seq).is_some()) {
+            db.prepare_cached("DELETE FROM catga_retry WHERE seq = ?1")?.execute([seq])?;
+        }
+        Ok(())
+    })
+}
+
 /// Refuses a message that the file would keep and no one could carry.
 pub(crate) fn check_size(subject: &str, size: usize) -> Result<()> {
     if size <= MAX_FRAME {
@@ -217,5 +249,7 @@ pub(crate) fn token(consumer: i64, seq: i64) -> Token {
 }
 
 fn split(token: Token) -> (i64, i64) {
-    ((token.0 >> SEQ_BITS) as i64, (token.0 & ((1 << SEQ_BITS) - 1)) as i64)
+    // The row's number has a sign: replayed messages have negative ones.
+    let unused = u64::BITS - SEQ_BITS;
+    ((token.0 >> SEQ_BITS) as i64, ((token.0 << unused) as i64) >> unused)
 }

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{Baseline, harness, parts, print, send};
+use catga_bench::{Baseline, effects, harness, parts, print, send};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -33,11 +33,32 @@ enum What {
         #[arg(long)]
         gate: bool,
     },
+    /// Effects on SQLite that happen once: at most 15 rounds, turns of at least 200 ms
+    Effects {
+        #[command(flatten)]
+        options: Options,
+        /// Measure in a file with so many old marks, too, such as 5000000; writing them takes a while
+        #[arg(long, default_value_t = 0)]
+        marks: u64,
+        /// Fail where a bound is missed
+        #[arg(long)]
+        gate: bool,
+    },
     /// What a send is made of
     Parts {
         #[command(flatten)]
         options: Options,
     },
+}
+
+impl What {
+    /// Whether a missed bound is a failure.
+    fn gates(&self) -> bool {
+        match self {
+            Self::Send { gate, .. } | Self::Effects { gate, .. } => *gate,
+            Self::Parts { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -79,11 +100,15 @@ impl Options {
 }
 
 fn main() -> Result<ExitCode> {
-    let (mut report, verb, gate, options) = match Cli::parse().what {
-        What::Send { gate: true, .. } if cfg!(debug_assertions) => {
-            return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
-        }
+    let what = Cli::parse().what;
+    if what.gates() && cfg!(debug_assertions) {
+        return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
+    }
+    let (mut report, verb, gate, options) = match what {
         What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, "send", gate, options),
+        What::Effects { options, marks, gate } => {
+            (effects::run(options.plan(), marks, gate)?, "effects", gate, options)
+        }
         What::Parts { options } => (parts::run(options.plan())?, "parts", false, options),
     };
     if options.instructions {
