@@ -41,7 +41,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checkpoints;
 mod error;
+mod events;
 mod guard;
 mod hub;
 mod inbox;
