@@ -103,7 +103,7 @@ pub enum Expect {
     Any,
     /// None: the stream does not exist yet.
     Empty,
-    /// This one.
+    /// This one; 0 is that of a stream that does not exist yet.
     Version(u64),
 }
 

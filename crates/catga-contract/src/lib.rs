@@ -16,6 +16,7 @@
 //! | `behavior` | what is put around handlers |
 //! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
 //! | `inbox`, `events`, `letters` | what remembers what was done, what happened, and what could not be handled |
+//! | `streams` | typed events in and out of streams |
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -35,6 +36,7 @@ mod letters;
 mod message;
 mod outbox;
 mod resources;
+mod streams;
 mod transport;
 mod tx;
 mod unit;
@@ -56,6 +58,7 @@ pub use crate::{
     message::{Codec, Event, Message, Request, Wire},
     outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
     resources::{Fault, Needs, Resources},
+    streams::{EventBatch, FromEvent, ToEvents},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
         Subscription, Token, Transport,

@@ -26,15 +26,26 @@ pub struct Tx<S: UnitOfWork> {
     home: Arc<Home<S>>,
     messages: Messages,
     parent: Parent,
+    store: Arc<S>,
+    /// How many events were appended to streams.
+    appended: u32,
 }
 
 /// What the messages published here descend from.
-struct Parent {
-    id: MessageId,
-    correlation: MessageId,
-    consumer: Str,
-    trace: Option<[u8; 55]>,
+pub(crate) struct Parent {
+    pub(crate) id: MessageId,
+    pub(crate) correlation: MessageId,
+    pub(crate) consumer: Str,
+    pub(crate) trace: Option<[u8; 55]>,
     prefix: Str,
+}
+
+/// What an append in this transaction needs.
+pub(crate) struct Appending<'a, S: UnitOfWork> {
+    pub(crate) store: &'a S,
+    pub(crate) tx: &'a mut S::Tx,
+    pub(crate) parent: &'a Parent,
+    pub(crate) appended: &'a mut u32,
 }
 
 impl<S: UnitOfWork> Tx<S> {
@@ -65,6 +76,13 @@ impl<S: UnitOfWork> Tx<S> {
     /// As [`publish`](Self::publish).
     pub fn enqueue<C: Request + Wire>(&mut self, command: C) -> Result<MessageId> {
         self.keep(&command, PublishOptions::default())
+    }
+
+    pub(crate) fn appending(&mut self) -> Appending<'_, S> {
+        let Self { tx: Some(tx), store, parent, appended, .. } = self else {
+            unreachable!("only a `Tx` that is being dropped is empty")
+        };
+        Appending { store, tx, parent, appended }
     }
 
     fn keep<M: Message + Wire>(&mut self, message: &M, options: PublishOptions) -> Result<MessageId> {
@@ -147,7 +165,7 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
         let (tx, home, messages) = unit::<S>(call)?.open_call(resources).await?;
         let (id, correlation, consumer) = (context.id, context.correlation, context.consumer);
         let parent = Parent { id, correlation, consumer, trace, prefix: resources.prefix() };
-        Ok(Self { tx: Some(tx), home, messages, parent })
+        Ok(Self { tx: Some(tx), home, messages, parent, store: store.clone(), appended: 0 })
     }
 
     async fn after(_: &Arc<S>, call: &mut Call<'_>, keep: bool) -> Result<()> {

@@ -67,6 +67,7 @@ mod relay;
 mod send;
 mod stop;
 mod store;
+mod streams;
 mod worker;
 
 #[cfg(feature = "json")]
@@ -78,6 +79,7 @@ pub use crate::{
     describe::Description,
     metrics::Metrics,
     send::{Failures, send_to},
+    streams::Streams,
 };
 #[doc(hidden)]
 pub use catga_contract::__private;
@@ -85,13 +87,14 @@ pub use catga_contract::__private;
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
-    Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
-    InboxKey, IntoHandler, Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
-    Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject,
-    SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Checkpoints, Codec, Context, DeadLetters,
+    Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, EventBatch, EventStore, EventsInTx,
+    Expect, FromCall, FromEvent, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey, IntoHandler, Key, Letter,
+    LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions, Recorded, Registration, Request,
+    Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
+    Subscription, ToEvents, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
-pub use catga_derive::{Event, Request, handler};
+pub use catga_derive::{Event, EventSet, Request, handler};
 /// The embedded durable store and queue: one SQLite file.
 #[cfg(feature = "sqlite")]
 pub use catga_sqlite as sqlite;
