@@ -43,7 +43,7 @@ mod unit;
 
 pub use crate::{
     behavior::{Behavior, Behaviors, With},
-    boxed::{BoxEventStore, BoxFuture, BoxSettler, BoxSubscription, BoxTransport},
+    boxed::{BoxEventStore, BoxFuture, BoxSettler, BoxStreams, BoxSubscription, BoxTransport},
     call::{Call, FromCall, State},
     context::{Context, SendOptions},
     envelope::{Envelope, Headers},

@@ -37,12 +37,12 @@ impl Events {
         Self::of((1..=count as u128).map(|index| MessageId((seed << 64 | index).wrapping_mul(odd))))
     }
 
-    fn new(&self) -> Vec<NewEvent<'_>> {
+    fn to_append(&self) -> Vec<NewEvent<'_>> {
         self.0.iter().map(|(id, frame)| NewEvent { id: *id, name: "it.happened", frame }).collect()
     }
 
     async fn append(&self, store: &Sqlite, stream: &str, expect: Expect) -> catga::Result<u64> {
-        store.append(stream, expect, &self.new()).await
+        store.append(stream, expect, &self.to_append()).await
     }
 }
 
@@ -122,9 +122,9 @@ async fn no_events_are_none_and_what_the_store_does_not_keep_is_refused() {
     }
     let large = vec![0; 16 * 1024 * 1024 + 1];
     let event = NewEvent { id: MessageId::new(), name: "large", frame: &large };
-    let events = [one.new()[0], event];
+    let events = [one.to_append()[0], event];
     assert_eq!(store.append("order-1", Expect::Any, &events).await.unwrap_err().kind(), ErrorKind::Invalid);
-    let twice = [one.new()[0], one.new()[0]];
+    let twice = [one.to_append()[0], one.to_append()[0]];
     assert_eq!(store.append("order-1", Expect::Any, &twice).await.unwrap_err().kind(), ErrorKind::Invalid);
     assert_eq!(store.read_all(0, 100).await.unwrap().len(), 2);
 }
@@ -150,7 +150,7 @@ async fn a_repeated_append_appends_nothing_whatever_is_expected_and_wherever_it_
             for expect in [Expect::Any, Expect::Empty, Expect::Version(last - 7), Expect::Version(210)] {
                 assert_eq!(batch.append(&store, &stream, expect).await.unwrap(), last, "{kind} {index} {expect:?}");
             }
-            let part = &batch.new()[2..5];
+            let part = &batch.to_append()[2..5];
             assert_eq!(store.append(&stream, Expect::Any, part).await.unwrap(), last - 2, "a part of it, in its order");
         }
         assert_eq!(read(&store, &stream, 1, 1_000).await.len(), 210);
@@ -165,8 +165,8 @@ async fn an_append_of_which_a_part_is_there_is_a_conflict() {
     let store = temporary().await;
     for (stream, known) in [("rising", Events::fresh(4)), ("foreign", Events::foreign(4, 1))] {
         known.append(&store, stream, Expect::Empty).await.unwrap();
-        let (known, fresh) = (known.new(), Events::fresh(1));
-        let fresh = fresh.new()[0];
+        let (known, fresh) = (known.to_append(), Events::fresh(1));
+        let fresh = fresh.to_append()[0];
         let wrong = [
             vec![known[3], fresh],
             vec![fresh, known[0]],
@@ -188,16 +188,16 @@ async fn an_append_in_a_transaction_obeys_its_savepoints_and_is_seen_in_it_alone
     let store = temporary().await;
     let (kept, undone) = (Events::fresh(2), Events::fresh(3));
     let mut tx = store.begin().await.unwrap();
-    assert_eq!(store.append_in(&mut tx, "order-1", Expect::Empty, &kept.new()).await.unwrap(), 2);
+    assert_eq!(store.append_in(&mut tx, "order-1", Expect::Empty, &kept.to_append()).await.unwrap(), 2);
     let savepoint = store.savepoint(&mut tx).await.unwrap();
-    assert_eq!(store.append_in(&mut tx, "order-1", Expect::Version(2), &undone.new()).await.unwrap(), 5);
+    assert_eq!(store.append_in(&mut tx, "order-1", Expect::Version(2), &undone.to_append()).await.unwrap(), 5);
     assert_eq!(versions(&store.read_in(&mut tx, "order-1", 2, 9).await.unwrap()), [2, 3, 4, 5]);
     store.release(&mut tx, savepoint, false).await.unwrap();
     assert_eq!(versions(&store.read_in(&mut tx, "order-1", 2, 9).await.unwrap()), [2]);
-    let conflict = store.append_in(&mut tx, "order-1", Expect::Version(5), &undone.new()).await.unwrap_err();
+    let conflict = store.append_in(&mut tx, "order-1", Expect::Version(5), &undone.to_append()).await.unwrap_err();
     assert_eq!(conflict.kind(), ErrorKind::Conflict);
     // The transaction can be used further.
-    assert_eq!(store.append_in(&mut tx, "order-1", Expect::Version(2), &undone.new()).await.unwrap(), 5);
+    assert_eq!(store.append_in(&mut tx, "order-1", Expect::Version(2), &undone.to_append()).await.unwrap(), 5);
     assert!(store.read_all(0, 9).await.unwrap().is_empty());
     let waiting = store.wait(0, Duration::from_secs(60));
     let mut waiting = std::pin::pin!(waiting);
@@ -207,7 +207,7 @@ async fn an_append_in_a_transaction_obeys_its_savepoints_and_is_seen_in_it_alone
     assert_eq!(store.read_all(0, 9).await.unwrap().len(), 5);
 
     let mut tx = store.begin().await.unwrap();
-    store.append_in(&mut tx, "order-1", Expect::Any, &Events::fresh(1).new()).await.unwrap();
+    store.append_in(&mut tx, "order-1", Expect::Any, &Events::fresh(1).to_append()).await.unwrap();
     drop(tx);
     assert_eq!(read(&store, "order-1", 1, 9).await.len(), 5);
 }
@@ -246,7 +246,7 @@ async fn no_later_commit_slips_into_the_order_that_a_reader_has_seen() {
                     let (stream, events) = (format!("s{}", (who + round) % 5), Events::fresh(1 + round as usize % 3));
                     if round % 7 == 3 {
                         let mut tx = store.begin().await.unwrap();
-                        store.append_in(&mut tx, &stream, Expect::Any, &events.new()).await.unwrap();
+                        store.append_in(&mut tx, &stream, Expect::Any, &events.to_append()).await.unwrap();
                         drop(tx);
                     } else if round % 5 == 1 {
                         let expect = Expect::Version(round);

@@ -1,6 +1,7 @@
 use crate::{
     backoff::Backoff,
     build::Builder,
+    follow::Follower,
     handlers::{About, Consumer, Handlers},
     metrics::Client,
     stop::{Stop, Stopped},
@@ -29,13 +30,14 @@ pub(crate) struct Core {
     /// What the handlers in process are called, in the order in which they were added.
     pub(crate) about: Vec<About>,
     pub(crate) consumers: Vec<Arc<Consumer>>,
+    pub(crate) followers: Vec<Arc<Follower>>,
     pub(crate) stores: Vec<Arc<dyn AnyStore>>,
     pub(crate) transport: Option<BoxTransport>,
     pub(crate) backoff: Backoff,
     pub(crate) drain: Duration,
     /// Counts what relays and workers committed.
     pub(crate) work: watch::Sender<u64>,
-    /// Consumers that wait for a newer program, and why.
+    /// Consumers that wait for a newer program, followers that wait for a repair, and why.
     pub(crate) paused: Mutex<BTreeMap<Str, String>>,
     pub(crate) client: Client,
 }
@@ -46,9 +48,14 @@ impl Core {
         self.work.send_modify(|count| *count += 1);
     }
 
-    /// A consumer waits for a newer program.
+    /// A consumer or follower waits.
     pub(crate) fn paused(&self, consumer: &Str, report: String) {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.clone(), report);
+    }
+
+    /// It is tried again.
+    pub(crate) fn resumed(&self, consumer: &Str) {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).remove(consumer);
     }
 
     /// Why a consumer waits, if it does.
@@ -79,15 +86,18 @@ impl App {
     ///
     /// Dropped, it stops at once: what is at hand is undone and comes again.
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
-        let Some(transport) = &self.0.transport else {
-            shutdown.await;
-            return Ok(());
-        };
         let ((stop_work, work), (stop_relay, relay)) = (Stop::new(), Stop::new());
-        let mut workers = self.workers(transport, &work);
-        let relays: FuturesUnordered<_> =
-            self.0.stores.iter().map(|store| store.relay(self.0.clone(), transport.clone(), relay.clone())).collect();
-        let mut relays = relays.collect::<Vec<_>>().fuse();
+        let mut workers: FuturesUnordered<_> = self.followers(&work).collect();
+        let mut relays = FuturesUnordered::new();
+        if let Some(transport) = &self.0.transport {
+            workers.extend(self.workers(transport, &work));
+            let relay = |store: &Arc<dyn AnyStore>| store.relay(self.0.clone(), transport.clone(), relay.clone());
+            relays.extend(self.0.stores.iter().map(relay));
+        }
+        let (only_relays, no_relays) = (workers.is_empty(), relays.is_empty());
+        // Where there is none, it does not end either.
+        let relays = async { if no_relays { relay.wanted().await } else { relays.for_each(|_| async {}).await } };
+        let mut relays = std::pin::pin!(relays.fuse());
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let mut ended = Ok(());
         let drained = async {
@@ -100,11 +110,11 @@ impl App {
                             return;
                         }
                     }
-                    _ = relays => unreachable!("relays end when they are told to"),
+                    () = relays => unreachable!("relays end when they are told to"),
                 }
             }
-            if self.0.consumers.is_empty() {
-                futures_util::select_biased! { () = shutdown => {}, _ = relays => {} }
+            if only_relays {
+                futures_util::select_biased! { () = shutdown => {}, () = relays => {} }
             }
         };
         drained.await;
@@ -118,7 +128,7 @@ impl App {
                         Some(_) => {}
                         None => break,
                     },
-                    _ = relays => unreachable!("relays end when they are told to"),
+                    () = relays => unreachable!("relays end when they are told to"),
                 }
             }
             stop_relay.stop();
@@ -136,8 +146,8 @@ impl App {
         }
     }
 
-    /// Runs until nothing waits any more: no outbox row, no delivery, none that comes again later. For programs that
-    /// end and for tests.
+    /// Runs until nothing waits any more: no outbox row, no delivery, none that comes again later, no event before a
+    /// follower. For programs that end and for tests.
     ///
     /// # Errors
     ///
@@ -183,8 +193,9 @@ impl App {
         }
     }
 
-    /// The consumers that wait for a newer program, by durable name, and why: a message of a version came that this
-    /// program does not know.
+    /// The consumers and followers that wait, by durable name, and why: a message or an event of a version came that
+    /// this program does not know, or a follower's handler failed in all its attempts. They go on when the program that
+    /// is run next can handle it.
     pub fn paused(&self) -> Vec<(Str, String)> {
         let paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
         paused.iter().map(|(name, report)| (name.clone(), report.clone())).collect()
@@ -203,10 +214,19 @@ impl App {
                 }
             }
         }
+        for follower in &self.0.followers {
+            if follower.is_behind(&self.0.stores).await? {
+                return Ok(true);
+            }
+        }
         Ok(false)
     }
 
-    fn workers(&self, transport: &BoxTransport, stop: &Stopped) -> FuturesUnordered<BoxFuture<'static, Result<()>>> {
+    fn followers(&self, stop: &Stopped) -> impl Iterator<Item = BoxFuture<'static, Result<()>>> {
+        self.0.followers.iter().filter_map(|follower| follower.clone().start(self.0.clone(), stop.clone()))
+    }
+
+    fn workers(&self, transport: &BoxTransport, stop: &Stopped) -> Vec<BoxFuture<'static, Result<()>>> {
         let worker = |consumer: &Arc<Consumer>| {
             // `build` has seen to it that there is one.
             let store = self.store_of(consumer, transport)?;

@@ -56,6 +56,7 @@ mod build;
 #[cfg(feature = "cli")]
 pub mod cli;
 mod describe;
+mod follow;
 mod handlers;
 #[cfg(feature = "json")]
 mod json;
@@ -77,6 +78,7 @@ pub use crate::{
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
     describe::Description,
+    follow::Place,
     metrics::Metrics,
     send::{Failures, send_to},
     streams::Streams,
@@ -87,11 +89,11 @@ pub use catga_contract::__private;
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Checkpoints, Codec, Context, DeadLetters,
-    Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, EventBatch, EventStore, EventsInTx,
-    Expect, FromCall, FromEvent, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey, IntoHandler, Key, Letter,
-    LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions, Recorded, Registration, Request,
-    Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
+    Behavior, Behaviors, BoxError, BoxStreams, BoxTransport, Call, Capabilities, Checkpoints, Codec, Context,
+    DeadLetters, Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, EventBatch, EventStore,
+    EventsInTx, Expect, FromCall, FromEvent, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey, IntoHandler,
+    Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions, Recorded, Registration,
+    Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions,
     Subscription, ToEvents, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, EventSet, Request, handler};

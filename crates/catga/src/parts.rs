@@ -3,6 +3,7 @@
 use crate::{
     app::{App, Core},
     backoff::Backoff,
+    follow::Follower,
     handlers::{Consumer, Handlers, Pending, PendingRoute},
     metrics::Consumed,
     store::AnyStore,
@@ -21,6 +22,8 @@ pub(crate) struct Parts {
     pub(crate) transport: Option<BoxTransport>,
     pub(crate) handlers: Vec<Pending>,
     pub(crate) routes: Vec<PendingRoute>,
+    /// Those of followers.
+    pub(crate) followed: Vec<PendingRoute>,
     /// The behavior that was added last, until a handler is added behind it.
     pub(crate) idle: Option<&'static str>,
     pub(crate) problems: Vec<String>,
@@ -44,6 +47,7 @@ impl Parts {
             transport: None,
             handlers: Vec::new(),
             routes: Vec::new(),
+            followed: Vec::new(),
             idle: None,
             problems: Vec::new(),
             backoff: Backoff::default(),
@@ -60,6 +64,11 @@ impl Parts {
         self.fault = Some(fault);
     }
 
+    /// Whether a consumer or a follower has that name.
+    pub(crate) fn has_consumer(&self, name: &str) -> bool {
+        self.routes.iter().chain(&self.followed).any(|route| route.consumer == name)
+    }
+
     /// Reports a behavior that has no handler behind it.
     pub(crate) fn end_of_behaviors(&mut self) {
         if let Some(behavior) = self.idle.take() {
@@ -71,8 +80,7 @@ impl Parts {
 
     pub(crate) async fn build(mut self) -> Result<App> {
         self.end_of_behaviors();
-        let Self { name, prefix, additions, stores, transport, handlers, routes, mut problems, backoff, drain, .. } =
-            self;
+        let Self { name, prefix, additions, stores, transport, handlers, mut problems, backoff, drain, .. } = self;
         problems.extend(name_problem("application", &name, NAME_MAX));
         problems.extend(backoff.problem().map(|problem| format!("there is {problem}")));
         let mut resources = Resources::new(prefix);
@@ -87,7 +95,9 @@ impl Parts {
         }
         let about = handlers.iter().map(|pending| pending.about.clone()).collect();
         let handlers = prepare_handlers(handlers, &resources, &mut problems);
-        let consumers = prepare_consumers(routes, &name, &resources, &mut problems);
+        let consumers = prepare_consumers(self.routes, &name, &resources, &mut problems);
+        let followers = prepare_consumers(self.followed, &name, &resources, &mut problems);
+        let followers = Follower::of(followers, &stores, &mut problems);
         let transport = transport.or_else(|| stores.iter().find_map(|store| store.queue()));
         let keeps_order = |transport: &BoxTransport| transport.capabilities().order == Order::Key;
         if let Some(consumer) = consumers.iter().find(|consumer| consumer.parks)
@@ -126,6 +136,7 @@ impl Parts {
             handlers,
             about,
             consumers,
+            followers,
             stores,
             transport,
             backoff,
