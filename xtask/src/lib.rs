@@ -19,6 +19,7 @@ pages! {
     messages: "../../docs/src/messages.md",
     handlers: "../../docs/src/handlers.md",
     consumers: "../../docs/src/consumers.md",
+    event_streams: "../../docs/src/event-streams.md",
     behaviors: "../../docs/src/behaviors.md",
     axum: "../../docs/src/axum.md",
     operating: "../../docs/src/operating.md",

@@ -198,7 +198,7 @@ fn store(runtime: &Runtime, path: &Path) -> Result<Sqlite> {
 ///
 /// What SQLite answers; with `gate`, where an effect allocates more than 8 times.
 pub fn run(plan: Plan, marks: u64, gate: bool) -> Result<Report> {
-    let plan = Plan { rounds: plan.rounds.min(15), turn: plan.turn.max(Duration::from_millis(200)), latency: false };
+    let plan = Plan { rounds: plan.rounds.min(15), turn: plan.turn.max(Duration::from_millis(200)), ..plan.clone() };
     let folder = tempfile::tempdir()?;
     let (bare_path, queue_path, full_path) =
         (folder.path().join("bare.db"), folder.path().join("queue.db"), folder.path().join("full.db"));

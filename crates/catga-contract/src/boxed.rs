@@ -1,8 +1,9 @@
 //! The twins of [`Transport`], [`RequestReply`] and [`EventStore`] for those who choose theirs at run time.
 
 use crate::{
-    Asked, Capabilities, Delivery, EventStore, Expect, NewEvent, Outcome, Parcel, Recorded, Registration, RequestReply,
-    Result, Server, Settle, Settler, StoreId, Str, Subject, SubscribeOptions, Subscription, Token, Transport,
+    Asked, Capabilities, Checkpoints, Delivery, EventStore, EventsInTx, Expect, Fence, NewEvent, Outcome, Parcel,
+    Recorded, Registration, RequestReply, Result, Server, Settle, Settler, StoreId, Str, Subject, SubscribeOptions,
+    Subscription, Token, Transport, UnitOfWork,
 };
 use bytes::Bytes;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -265,5 +266,91 @@ trait DynServer: Send {
 impl<S: Server> DynServer for S {
     fn next(&mut self) -> BoxFuture<'_, Result<Asked>> {
         Box::pin(Server::next(self))
+    }
+}
+
+/// What a follower needs of any [`EventsInTx`] whose transactions are `Tx`s; cheap to clone.
+pub struct BoxStreams<Tx>(Arc<dyn DynStreams<Tx>>);
+
+impl<Tx: 'static> BoxStreams<Tx> {
+    /// Forgets the store's type.
+    pub fn new(store: impl EventsInTx<Tx = Tx>) -> Self {
+        Self(Arc::new(store))
+    }
+
+    /// As [`EventStore::read_all`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::read_all`].
+    pub async fn read_all(&self, after: u64, most: usize) -> Result<Vec<Recorded>> {
+        self.0.read_all(after, most).await
+    }
+
+    /// As [`EventStore::wait`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::wait`].
+    pub async fn wait(&self, after: u64, time: Duration) -> Result<()> {
+        self.0.wait(after, time).await
+    }
+
+    /// As [`Checkpoints::load`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Checkpoints::load`].
+    pub async fn load(&self, name: &str) -> Result<(u64, Fence)> {
+        self.0.load(name).await
+    }
+
+    /// As [`EventsInTx::save_in`].
+    ///
+    /// # Errors
+    ///
+    /// As [`EventsInTx::save_in`].
+    pub async fn save_in(&self, tx: &mut Tx, name: &str, position: u64, fence: Fence) -> Result<()> {
+        self.0.save_in(tx, name, position, fence).await
+    }
+}
+
+impl<Tx> Clone for BoxStreams<Tx> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<Tx> std::fmt::Debug for BoxStreams<Tx> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BoxStreams")
+    }
+}
+
+trait DynStreams<Tx>: Send + Sync {
+    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>>;
+    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>>;
+    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(u64, Fence)>>;
+    fn save_in<'a>(&'a self, tx: &'a mut Tx, name: &'a str, position: u64, fence: Fence) -> BoxFuture<'a, Result<()>>;
+}
+
+impl<S: EventsInTx + UnitOfWork> DynStreams<S::Tx> for S {
+    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>> {
+        Box::pin(EventStore::read_all(self, after, most))
+    }
+    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>> {
+        Box::pin(EventStore::wait(self, after, time))
+    }
+    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(u64, Fence)>> {
+        Box::pin(Checkpoints::load(self, name))
+    }
+    fn save_in<'a>(
+        &'a self,
+        tx: &'a mut S::Tx,
+        name: &'a str,
+        position: u64,
+        fence: Fence,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(EventsInTx::save_in(self, tx, name, position, fence))
     }
 }

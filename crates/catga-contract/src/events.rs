@@ -58,6 +58,19 @@ pub trait EventsInTx: EventStore + Checkpoints + UnitOfWork {
         events: &[NewEvent<'_>],
     ) -> impl Future<Output = Result<u64>> + Send;
 
+    /// As [`EventStore::read`], with what this transaction and those that commit with it have appended.
+    ///
+    /// # Errors
+    ///
+    /// As [`EventStore::read`]; the transaction can be used further.
+    fn read_in(
+        &self,
+        tx: &mut Self::Tx,
+        stream: &str,
+        from: u64,
+        most: usize,
+    ) -> impl Future<Output = Result<Vec<Recorded>>> + Send;
+
     /// As [`Checkpoints::save`], with the commit.
     ///
     /// # Errors
@@ -90,7 +103,7 @@ pub enum Expect {
     Any,
     /// None: the stream does not exist yet.
     Empty,
-    /// This one.
+    /// This one; 0 is that of a stream that does not exist yet.
     Version(u64),
 }
 

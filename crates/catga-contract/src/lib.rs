@@ -16,6 +16,7 @@
 //! | `behavior` | what is put around handlers |
 //! | `transport`, `outbox`, `requests` | what carries messages, what keeps them until they have left, and what asks other processes |
 //! | `inbox`, `events`, `letters` | what remembers what was done, what happened, and what could not be handled |
+//! | `streams` | typed events in and out of streams |
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -38,13 +39,16 @@ mod nested;
 mod outbox;
 mod requests;
 mod resources;
+mod streams;
 mod transport;
 mod tx;
 mod unit;
 
 pub use crate::{
     behavior::{Behavior, Behaviors, With},
-    boxed::{BoxEventStore, BoxFuture, BoxRequestReply, BoxServer, BoxSettler, BoxSubscription, BoxTransport},
+    boxed::{
+        BoxEventStore, BoxFuture, BoxRequestReply, BoxServer, BoxSettler, BoxStreams, BoxSubscription, BoxTransport,
+    },
     call::{Call, FromCall, State},
     context::{Context, SendOptions},
     envelope::{Envelope, Headers},
@@ -62,6 +66,7 @@ pub use crate::{
     outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
     requests::{Asked, RequestReply, Server},
     resources::{Fault, Needs, Resources},
+    streams::{EventBatch, FromEvent, ToEvents},
     transport::{
         Capabilities, Delivery, Durability, Order, Outcome, Parcel, Registration, Settle, Settler, SubscribeOptions,
         Subscription, Token, Transport,

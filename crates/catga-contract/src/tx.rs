@@ -27,6 +27,8 @@ pub struct Tx<S: UnitOfWork> {
     pub(crate) store: Arc<S>,
     pub(crate) messages: Messages,
     pub(crate) parent: Parent,
+    /// How many events were appended to streams.
+    appended: u32,
 }
 
 /// What the messages published here descend from.
@@ -46,6 +48,14 @@ impl Parent {
         let Context { id, correlation, consumer, .. } = call.context();
         Self { id: *id, correlation: *correlation, consumer: consumer.clone(), trace, prefix }
     }
+}
+
+/// What an append in this transaction needs.
+pub(crate) struct Appending<'a, S: UnitOfWork> {
+    pub(crate) store: &'a S,
+    pub(crate) tx: &'a mut S::Tx,
+    pub(crate) parent: &'a Parent,
+    pub(crate) appended: &'a mut u32,
 }
 
 impl<S: UnitOfWork> Tx<S> {
@@ -76,6 +86,13 @@ impl<S: UnitOfWork> Tx<S> {
     /// As [`publish`](Self::publish).
     pub fn enqueue<C: Request + Wire>(&mut self, command: C) -> Result<MessageId> {
         self.keep(&command, PublishOptions::default())
+    }
+
+    pub(crate) fn appending(&mut self) -> Appending<'_, S> {
+        let Self { tx: Some(tx), store, parent, appended, .. } = self else {
+            unreachable!("only a `Tx` that is being dropped is empty")
+        };
+        Appending { store, tx, parent, appended }
     }
 
     fn keep<M: Message + Wire>(&mut self, message: &M, options: PublishOptions) -> Result<MessageId> {
@@ -194,7 +211,7 @@ impl<S: UnitOfWork> Tx<S> {
     pub(crate) async fn open(unit: &mut Unit<S>, parent: Parent, bare: bool) -> Result<Self> {
         let store = unit.store().clone();
         let (tx, home, messages) = unit.open_call(bare).await?;
-        Ok(Self { tx: Some(tx), home, store, messages, parent })
+        Ok(Self { tx: Some(tx), home, store, messages, parent, appended: 0 })
     }
 
     /// Takes the transaction out, for a call within this one.

@@ -1,6 +1,6 @@
 use crate::{
     Error, ErrorKind, NewLetter, Outbox, Outgoing, Resources, Result, Settle, Token,
-    boxed::{BoxFuture, BoxTransport},
+    boxed::{BoxFuture, BoxStreams, BoxTransport},
     call::Mark,
     resources::Fault,
     tx::{Home, Messages},
@@ -124,6 +124,11 @@ pub trait UnitOfWork: Outbox {
 
     /// The queue that lies in this store, if there is one.
     fn queue(&self) -> Option<BoxTransport>;
+
+    /// The event streams that lie in this store, if it keeps any: what followers read.
+    fn streams(&self) -> Option<BoxStreams<Self::Tx>> {
+        None
+    }
 }
 
 /// Names an open savepoint of a transaction: how many are open around it.

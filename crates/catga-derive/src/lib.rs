@@ -1,7 +1,7 @@
-//! The derives of Catga: [`Request`](macro@Request) and [`Event`](macro@Event).
+//! The derives of Catga: [`Request`](macro@Request), [`Event`](macro@Event) and [`EventSet`](macro@EventSet).
 //!
 //! It is a crate of its own because rustc wants procedural macros in one; nobody depends on it but `catga`, which
-//! re-exports both under the names of the traits. The derives only save typing: what they emit are the few `impl`s
+//! re-exports them. The derives only save typing: what they emit are the few `impl`s
 //! that one would write by hand, and neither needs anything else of this crate.
 //!
 //! # Attributes
@@ -30,6 +30,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod attributes;
+mod event_set;
 mod expand;
 mod handler;
 
@@ -89,6 +90,35 @@ pub fn derive_request(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(Event, attributes(catga))]
 pub fn derive_event(input: TokenStream) -> TokenStream {
     expand::expand(Kind::Event, input.into()).into()
+}
+
+/// Makes an enum of events what streams take and give: each variant holds one event. It emits `ToEvents`, `FromEvent`
+/// and, for each variant, `From`.
+///
+/// A variant without a field that is marked `#[catga(other)]` is what all other events are read as; without one they
+/// are an error. It cannot be appended. On the enum, `#[catga(crate = framework::catga)]` says where Catga is.
+///
+/// ```
+/// use catga::{Event, EventSet};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Event, Clone, Serialize, Deserialize)]
+/// #[catga(name = "orders.placed")]
+/// struct Placed;
+///
+/// #[derive(EventSet)]
+/// enum OrderEvent {
+///     Placed(Placed),
+///     #[catga(other)]
+///     Other,
+/// }
+///
+/// assert!(matches!(OrderEvent::from(Placed), OrderEvent::Placed(Placed)));
+/// # let _ = OrderEvent::Other;
+/// ```
+#[proc_macro_derive(EventSet, attributes(catga))]
+pub fn derive_event_set(input: TokenStream) -> TokenStream {
+    event_set::expand(input.into()).into()
 }
 
 /// Checks a handler where it is written: its message, each of its parameters, and that its future is `Send`. Optional:

@@ -22,6 +22,10 @@ pub(crate) struct Hub {
     queues: RwLock<Queues>,
     /// Commits that wrote to the outbox, and moments at which a failed row is due again.
     pub(crate) outbox: Bell,
+    /// Commits that appended events, and moments at which somebody waits for them no longer.
+    pub(crate) events: Bell,
+    /// The position of the last event that this process appended and committed.
+    pub(crate) last_event: AtomicU64,
     /// The numbers of consumers whose rows are committed, with a queue or without.
     names: RwLock<HashMap<Str, i64>>,
     /// Who works on which key, outside deliveries.
@@ -108,6 +112,7 @@ impl Hub {
         };
         queues.iter().for_each(|queue| queue.look_again());
         self.outbox.ring();
+        self.events.ring();
     }
 
     /// Forgets a consumer: nothing is queued for it any more.
@@ -130,6 +135,8 @@ impl Hub {
 pub(crate) enum Effect {
     /// Rows were written to the outbox.
     Outbox,
+    /// Events were appended up to this position.
+    Appended(u64),
     /// Rows were written to this queue.
     Queued(Arc<Queue>),
     /// A message was queued that is due then.
@@ -164,6 +171,10 @@ impl Effect {
     pub(crate) fn apply(self, hub: &Hub) {
         match self {
             Self::Outbox => hub.outbox.ring(),
+            Self::Appended(position) => {
+                hub.last_event.fetch_max(position, Ordering::SeqCst);
+                hub.events.ring();
+            }
             Self::Queued(queue) => queue.written(),
             Self::Later(queue, due) => queue.later(due),
             Self::Promoted(queue, next) => queue.promoted(next),

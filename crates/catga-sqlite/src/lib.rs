@@ -41,8 +41,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checkpoints;
 mod claims;
 mod error;
+mod events;
 mod guard;
 mod hub;
 mod inbox;

@@ -52,6 +52,23 @@ const OURS: &[&str] = &["
     CREATE TABLE catga_application (
         name TEXT PRIMARY KEY, description TEXT NOT NULL, at INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+    -- `rising`: the ids of the first so many events rise; those of the others stand in catga_event_id. `newest`: the
+    -- greatest id.
+    CREATE TABLE catga_stream (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, rising INTEGER NOT NULL,
+        newest BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE catga_event (
+        position INTEGER PRIMARY KEY, stream INTEGER NOT NULL, version INTEGER NOT NULL, id BLOB NOT NULL,
+        frame BLOB NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX catga_event_by_stream ON catga_event (stream, version);
+    CREATE TABLE catga_event_id (
+        stream INTEGER NOT NULL, id BLOB NOT NULL, version INTEGER NOT NULL, PRIMARY KEY (stream, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE catga_checkpoint (
+        name TEXT PRIMARY KEY, position INTEGER NOT NULL, fence INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
 "];
 
 /// Brings our own tables up to date.

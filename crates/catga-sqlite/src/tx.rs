@@ -1,5 +1,5 @@
 use crate::{
-    error::fault,
+    error::{Lost, fault},
     hub::Effect,
     writer::{Turn, ended_by_itself, ends_transaction},
 };
@@ -136,6 +136,19 @@ impl SqliteTx {
         self.check()?;
         work(&self.turn.link().connection).map_err(|error| {
             self.turn.lost = ends_transaction(&self.turn.link().connection, &error);
+            fault(error, doing)
+        })
+    }
+
+    /// Runs statements of ours that stay together or not at all: where one fails, the transaction cannot commit.
+    pub(crate) fn ours_whole<T>(
+        &mut self,
+        doing: &str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.check()?;
+        work(&self.turn.link().connection).map_err(|error| {
+            self.turn.lost = Some(Lost::new(&error, doing));
             fault(error, doing)
         })
     }

@@ -10,8 +10,8 @@ use crate::{
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Savepoint,
-    Settle, StoreId, Token, UnitOfWork, partition,
+    __private::refuse_if_held, BoxStreams, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing,
+    Result, Savepoint, Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
 use std::sync::Arc;
@@ -210,6 +210,10 @@ impl UnitOfWork for Sqlite {
 
     fn queue(&self) -> Option<BoxTransport> {
         Some(BoxTransport::new(self.clone()))
+    }
+
+    fn streams(&self) -> Option<BoxStreams<SqliteTx>> {
+        Some(BoxStreams::new(self.clone()))
     }
 }
 

@@ -72,6 +72,7 @@ struct State {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Alarm {
     Outbox,
+    Events,
     Queue(i64),
 }
 
@@ -193,6 +194,12 @@ impl Shared {
     /// Rings at `due`, in microseconds since 1970; there is one alarm of each kind.
     pub(crate) fn set_alarm(&self, alarm: Alarm, due: u64) {
         self.lock().alarms.insert(alarm, due);
+        self.wake.notify_one();
+    }
+
+    /// As [`set_alarm`](Self::set_alarm), unless it rings earlier already.
+    pub(crate) fn set_alarm_by(&self, alarm: Alarm, due: u64) {
+        self.lock().alarms.entry(alarm).and_modify(|earlier| *earlier = due.min(*earlier)).or_insert(due);
         self.wake.notify_one();
     }
 
@@ -440,6 +447,7 @@ impl Shared {
         for alarm in due {
             match alarm {
                 Alarm::Outbox => self.hub.outbox.ring(),
+                Alarm::Events => self.hub.events.ring(),
                 Alarm::Queue(id) => {
                     if let Some(queue) = self.hub.queue_by_id(id) {
                         queue.wake();

@@ -2,6 +2,7 @@ use crate::{
     ask::{self, Served},
     backoff::Backoff,
     build::Builder,
+    follow::Follower,
     handlers::{About, Consumer, Handlers},
     metrics::Client,
     registry::TypeRegistry,
@@ -32,6 +33,7 @@ pub(crate) struct Core {
     /// What the handlers in process are called, in the order in which they were added.
     pub(crate) about: Vec<About>,
     pub(crate) consumers: Vec<Arc<Consumer>>,
+    pub(crate) followers: Vec<Arc<Follower>>,
     pub(crate) stores: Vec<Arc<dyn AnyStore>>,
     pub(crate) transport: Option<BoxTransport>,
     pub(crate) requests: Option<BoxRequestReply>,
@@ -41,7 +43,7 @@ pub(crate) struct Core {
     pub(crate) drain: Duration,
     /// Counts what relays and workers committed.
     pub(crate) work: watch::Sender<u64>,
-    /// Consumers that wait for a newer program, and why.
+    /// Consumers that wait for a newer program, followers that wait for a repair, and why.
     pub(crate) paused: Mutex<BTreeMap<Str, String>>,
     pub(crate) client: Client,
 }
@@ -52,9 +54,14 @@ impl Core {
         self.work.send_modify(|count| *count += 1);
     }
 
-    /// A consumer waits for a newer program.
+    /// A consumer or follower waits.
     pub(crate) fn paused(&self, consumer: &Str, report: String) {
         self.paused.lock().unwrap_or_else(PoisonError::into_inner).insert(consumer.clone(), report);
+    }
+
+    /// It is tried again.
+    pub(crate) fn resumed(&self, consumer: &Str) {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).remove(consumer);
     }
 
     /// Why a consumer waits, if it does.
@@ -93,11 +100,9 @@ impl App {
     pub async fn run(&self, shutdown: impl Future<Output = ()> + Send) -> Result<()> {
         let ((stop_work, work), (stop_relay, relay)) = (Stop::new(), Stop::new());
         let mut workers = self.workers(&work);
-        let works = !workers.is_empty();
-        let relays: FuturesUnordered<_> = self.relays(&relay).collect();
-        // Without one it ends as the others do: when it is told to.
-        relays.push(async move { relay.wanted().await }.map(Ok).boxed());
-        let mut relays = relays.collect::<Vec<Result<()>>>().fuse();
+        let only_relays = workers.is_empty();
+        let relays = self.relays(&relay);
+        let mut relays = std::pin::pin!(relays.fuse());
         let mut shutdown = std::pin::pin!(shutdown.fuse());
         let mut ended = Ok(());
         let drained = async {
@@ -110,11 +115,11 @@ impl App {
                             return;
                         }
                     }
-                    _ = relays => unreachable!("relays end when they are told to"),
+                    () = relays => unreachable!("relays end when they are told to"),
                 }
             }
-            if !works {
-                futures_util::select_biased! { () = shutdown => {}, _ = relays => {} }
+            if only_relays {
+                futures_util::select_biased! { () = shutdown => {}, () = relays => {} }
             }
         };
         drained.await;
@@ -128,7 +133,7 @@ impl App {
                         Some(_) => {}
                         None => break,
                     },
-                    _ = relays => unreachable!("relays end when they are told to"),
+                    () = relays => unreachable!("relays end when they are told to"),
                 }
             }
             stop_relay.stop();
@@ -146,8 +151,8 @@ impl App {
         }
     }
 
-    /// Runs until nothing waits any more: no outbox row, no delivery, none that comes again later. For programs that
-    /// end and for tests.
+    /// Runs until nothing waits any more: no outbox row, no delivery, none that comes again later, no event before a
+    /// follower. For programs that end and for tests.
     ///
     /// # Errors
     ///
@@ -193,8 +198,9 @@ impl App {
         }
     }
 
-    /// The consumers that wait for a newer program, by durable name, and why: a message of a version came that this
-    /// program does not know.
+    /// The consumers and followers that wait, by durable name, and why: a message or an event of a version came that
+    /// this program does not know, or a follower's handler failed in all its attempts. They go on when the program that
+    /// is run next can handle it.
     pub fn paused(&self) -> Vec<(Str, String)> {
         let paused = self.0.paused.lock().unwrap_or_else(PoisonError::into_inner);
         paused.iter().map(|(name, report)| (name.clone(), report.clone())).collect()
@@ -213,23 +219,32 @@ impl App {
                 }
             }
         }
+        for follower in &self.0.followers {
+            if follower.is_behind(&self.0.stores).await? {
+                return Ok(true);
+            }
+        }
         Ok(false)
     }
 
-    /// What carries the stores' outboxes.
-    fn relays(&self, stop: &Stopped) -> impl Iterator<Item = BoxFuture<'static, Result<()>>> {
-        let relay = move |transport: &BoxTransport| {
-            let relay = |store: &Arc<dyn AnyStore>| store.relay(self.0.clone(), transport.clone(), stop.clone());
-            self.0.stores.iter().map(relay).collect::<Vec<_>>()
-        };
-        self.0.transport.as_ref().map(relay).into_iter().flatten()
+    /// Carries the stores' outboxes; where there is none it does not end before it is told to either.
+    async fn relays(&self, stop: &Stopped) {
+        match &self.0.transport {
+            Some(transport) if !self.0.stores.is_empty() => {
+                let relay = |store: &Arc<dyn AnyStore>| store.relay(self.0.clone(), transport.clone(), stop.clone());
+                let relays: FuturesUnordered<_> = self.0.stores.iter().map(relay).collect();
+                relays.for_each(|_| async {}).await;
+            }
+            _ => stop.wanted().await,
+        }
     }
 
-    /// The consumers, and what serves others.
+    /// The consumers, the followers, and what serves others.
     fn workers(&self, stop: &Stopped) -> FuturesUnordered<BoxFuture<'static, Result<()>>> {
-        let mut workers = FuturesUnordered::new();
+        let follow = |follower: &Arc<Follower>| follower.clone().start(self.0.clone(), stop.clone());
+        let mut workers: FuturesUnordered<_> = self.0.followers.iter().filter_map(follow).collect();
         if let Some(transport) = &self.0.transport {
-            workers = self.consumers(transport, stop);
+            workers.extend(self.consumers(transport, stop));
         }
         if let (Some(requests), false) = (&self.0.requests, self.0.served.is_empty()) {
             let serve = ask::serve(self.0.clone(), requests.clone(), stop.clone());
@@ -238,7 +253,7 @@ impl App {
         workers
     }
 
-    fn consumers(&self, transport: &BoxTransport, stop: &Stopped) -> FuturesUnordered<BoxFuture<'static, Result<()>>> {
+    fn consumers(&self, transport: &BoxTransport, stop: &Stopped) -> Vec<BoxFuture<'static, Result<()>>> {
         let worker = |consumer: &Arc<Consumer>| {
             // `build` has seen to it that there is one.
             let store = self.store_of(consumer, transport)?;

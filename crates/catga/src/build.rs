@@ -17,8 +17,8 @@ use std::{any::type_name, sync::Arc, time::Duration};
 /// `L` is the stack of behaviors that the handlers added next are compiled with.
 #[must_use = "an application is made by `.build().await`"]
 pub struct Builder<L = ()> {
-    behaviors: L,
-    parts: Parts,
+    pub(crate) behaviors: L,
+    pub(crate) parts: Parts,
 }
 
 impl Builder {
@@ -194,7 +194,7 @@ impl<L> Builder<L> {
         if consumer.routes.is_empty() {
             self.parts.problems.push(format!("consumer `{name}` takes no message: add one with `.on(…)`"));
         }
-        if self.parts.routes.iter().any(|route| route.consumer == name) {
+        if self.parts.has_consumer(name) {
             let text = format!("there are two consumers named `{name}`; a durable name belongs to one");
             self.parts.problems.push(text);
         }
@@ -253,10 +253,10 @@ impl<L> Builder<L> {
 
 /// Adds the messages of one consumer; see [`Builder::consumer`].
 pub struct ConsumerBuilder<L> {
-    name: &'static str,
-    behaviors: L,
-    routes: Vec<PendingRoute>,
-    parks: bool,
+    pub(crate) name: &'static str,
+    pub(crate) behaviors: L,
+    pub(crate) routes: Vec<PendingRoute>,
+    pub(crate) parks: bool,
 }
 
 impl<L> ConsumerBuilder<L> {

@@ -1,6 +1,9 @@
 //! What an application is made of, for people and programs.
 
-use crate::{App, handlers::About};
+use crate::{
+    App,
+    handlers::{About, Consumer},
+};
 use catga_contract::{Capabilities, Durability, Order, Transport};
 use std::fmt;
 
@@ -11,11 +14,11 @@ impl App {
     pub fn describe(&self) -> Description {
         let core = &self.0;
         let handlers = core.about.iter().map(HandlerLine::of).collect();
-        let consumers = core.consumers.iter().map(|consumer| ConsumerLine {
+        let line = |consumer: &Consumer, once| ConsumerLine {
             name: consumer.name.to_string(),
             paused: core.pause_of(&consumer.name),
             effects: match consumer.unit {
-                Some(_) => "once: mark, writes, messages and acknowledgement are one commit",
+                Some(_) => once,
                 None => "at least once: its handlers take no `Tx`",
             },
             messages: consumer
@@ -30,11 +33,16 @@ impl App {
                     handler: HandlerLine::of(&route.about),
                 })
                 .collect(),
-        });
+        };
+        let consumed = "once: mark, writes, messages and acknowledgement are one commit";
+        let consumers = core.consumers.iter().map(|consumer| line(consumer, consumed));
+        let followed = "once: writes, messages and place are one commit";
+        let followers = core.followers.iter().map(|follower| line(&follower.consumer, followed));
         Description {
             application: core.name.clone(),
             handlers,
             consumers: consumers.collect(),
+            followers: followers.collect(),
             stores: core.stores.iter().map(|store| store.name()).collect(),
             transport: core.transport.as_ref().map(Transport::capabilities),
             attempts: core.backoff.attempts,
@@ -48,6 +56,7 @@ pub struct Description {
     application: String,
     handlers: Vec<HandlerLine>,
     consumers: Vec<ConsumerLine>,
+    followers: Vec<ConsumerLine>,
     stores: Vec<&'static str>,
     transport: Option<Capabilities>,
     attempts: u32,
@@ -129,6 +138,19 @@ impl fmt::Display for Description {
                 writeln!(f, "  PAUSED    {report}")?;
             }
         }
+        for follower in &self.followers {
+            writeln!(f, "follower    {}: effects {}, {} attempts", follower.name, follower.effects, self.attempts)?;
+            for message in &follower.messages {
+                let MessageLine { name, version, codec, handler, .. } = message;
+                writeln!(f, "  follows   {name} version {version} in {codec}{handler}")?;
+                for alias in &message.aliases {
+                    writeln!(f, "            also under its old name {alias}")?;
+                }
+            }
+            if let Some(report) = &follower.paused {
+                writeln!(f, "  PAUSED    {report}")?;
+            }
+        }
         Ok(())
     }
 }
@@ -180,6 +202,7 @@ impl Description {
             "attempts": self.attempts,
             "handlers": self.handlers.iter().map(handler).collect::<Vec<_>>(),
             "consumers": self.consumers.iter().map(consumer).collect::<Vec<_>>(),
+            "followers": self.followers.iter().map(consumer).collect::<Vec<_>>(),
         })
     }
 }

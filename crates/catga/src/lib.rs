@@ -61,6 +61,7 @@ mod bus;
 pub mod cli;
 mod codec;
 mod describe;
+mod follow;
 mod handlers;
 pub mod memory;
 mod metrics;
@@ -73,6 +74,7 @@ mod relay;
 mod send;
 mod stop;
 mod store;
+mod streams;
 pub mod testing;
 mod worker;
 
@@ -88,9 +90,11 @@ pub use crate::{
     build::{Builder, ConsumerBuilder},
     bus::Bus,
     describe::Description,
+    follow::Place,
     metrics::Metrics,
     registry::TypeRegistry,
     send::{Failures, send_to},
+    streams::Streams,
 };
 /// What the derives name.
 #[doc(hidden)]
@@ -106,14 +110,15 @@ pub mod __private {
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
-    Asked, Behavior, Behaviors, BoxError, BoxRequestReply, BoxTransport, Call, Capabilities, Codec, Context,
-    DeadLetters, Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler,
-    HandlerExt, HandlerFn, Headers, Inbox, InboxKey, IntoHandler, Key, Later, Letter, LetterId, Message, MessageId,
-    Needs, Outbox, Outcome, Parcel, PublishOptions, Registration, Request, RequestReply, Resources, Result,
-    SendOptions, Server, Settle, Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToKey,
-    Token, Transport, Tx, UnitOfWork, Wire,
+    Asked, Behavior, Behaviors, BoxError, BoxRequestReply, BoxStreams, BoxTransport, Call, Capabilities, Checkpoints,
+    Codec, Context, DeadLetters, Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, EventBatch,
+    EventStore, EventsInTx, Expect, FromCall, FromEvent, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey,
+    IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
+    Recorded, Registration, Request, RequestReply, Resources, Result, SendOptions, Server, Settle, Settler, Sink,
+    State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToEvents, ToKey, Token, Transport, Tx, UnitOfWork,
+    Wire,
 };
-pub use catga_derive::{Event, Request, handler};
+pub use catga_derive::{Event, EventSet, Request, handler};
 /// The embedded durable store and queue: one SQLite file.
 #[cfg(feature = "sqlite")]
 pub use catga_sqlite as sqlite;

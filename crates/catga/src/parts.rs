@@ -5,6 +5,7 @@ use crate::{
     ask::Served,
     backoff::Backoff,
     bus::Place,
+    follow::Follower,
     handlers::{Consumer, Handlers, Pending, PendingRoute, Takes},
     metrics::Consumed,
     registry::TypeRegistry,
@@ -27,6 +28,8 @@ pub(crate) struct Parts {
     pub(crate) handlers: Vec<Pending>,
     pub(crate) routes: Vec<PendingRoute>,
     pub(crate) types: TypeRegistry,
+    /// Those of followers.
+    pub(crate) followed: Vec<PendingRoute>,
     /// The behavior that was added last, until a handler is added behind it.
     pub(crate) idle: Option<&'static str>,
     pub(crate) problems: Vec<String>,
@@ -53,6 +56,7 @@ impl Parts {
             handlers: Vec::new(),
             routes: Vec::new(),
             types: TypeRegistry::default(),
+            followed: Vec::new(),
             idle: None,
             problems: Vec::new(),
             backoff: Backoff::default(),
@@ -67,6 +71,11 @@ impl Parts {
     #[cfg(feature = "sabotage")]
     pub(crate) fn sabotage(&mut self, fault: catga_contract::Fault) {
         self.fault = Some(fault);
+    }
+
+    /// Whether a consumer or a follower has that name.
+    pub(crate) fn has_consumer(&self, name: &str) -> bool {
+        self.routes.iter().chain(&self.followed).any(|route| route.consumer == name)
     }
 
     /// Reports a behavior that has no handler behind it.
@@ -112,8 +121,10 @@ impl Parts {
         }
         let about = handlers.iter().map(|pending| pending.about.clone()).collect();
         let handlers = prepare_handlers(handlers, &resources, &mut problems);
-        routes.iter().for_each(|route| (route.register)(&mut types));
+        routes.iter().chain(&self.followed).for_each(|route| (route.register)(&mut types));
         let consumers = prepare_consumers(routes, &name, &resources, &mut problems);
+        let followers = prepare_consumers(self.followed, &name, &resources, &mut problems);
+        let followers = Follower::of(followers, &stores, &mut problems);
         let transport = transport.or_else(|| stores.iter().find_map(|store| store.queue()));
         if let (Some(served), None) = (served.first(), &requests) {
             problems.push(format!("`{}` is served, but there is nothing to serve by: add `.requests(…)`", served.name));
@@ -156,6 +167,7 @@ impl Parts {
             types,
             about,
             consumers,
+            followers,
             stores,
             transport,
             requests,

@@ -2,6 +2,7 @@
 
 use crate::app::Core;
 use crate::{
+    follow::{self, Follow},
     relay::relay,
     stop::Stopped,
     worker::{self, Work},
@@ -23,6 +24,11 @@ pub(crate) trait AnyStore: Send + Sync {
     fn work(&self, work: Work) -> BoxFuture<'static, Result<()>>;
     /// Carries this store's outbox to the transport.
     fn relay(&self, core: Arc<Core>, transport: BoxTransport, stop: Stopped) -> BoxFuture<'static, Result<()>>;
+    fn has_streams(&self) -> bool;
+    /// Whether there are events after that position.
+    fn has_events(&self, after: u64) -> BoxFuture<'_, Result<bool>>;
+    /// Runs a follower of this store's streams, which has some.
+    fn follow(&self, follow: Follow) -> BoxFuture<'static, Result<()>>;
 }
 
 pub(crate) struct Stored<S>(pub(crate) Arc<S>);
@@ -55,5 +61,25 @@ impl<S: UnitOfWork> AnyStore for Stored<S> {
     }
     fn relay(&self, core: Arc<Core>, transport: BoxTransport, stop: Stopped) -> BoxFuture<'static, Result<()>> {
         Box::pin(relay(self.0.clone(), core, transport, stop))
+    }
+    fn has_streams(&self) -> bool {
+        self.0.streams().is_some()
+    }
+    fn has_events(&self, after: u64) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move {
+            match self.0.streams() {
+                Some(streams) => Ok(!streams.read_all(after, 1).await?.is_empty()),
+                None => Ok(false),
+            }
+        })
+    }
+    fn follow(&self, follow: Follow) -> BoxFuture<'static, Result<()>> {
+        let store = self.0.clone();
+        Box::pin(async move {
+            match store.streams() {
+                Some(streams) => follow::run(store, streams, follow).await,
+                None => Ok(()),
+            }
+        })
     }
 }

@@ -139,6 +139,25 @@ impl MemoryTx {
     }
 }
 
+impl MemoryTx {
+    /// What is committed, and what this transaction has appended: it has the only turn, so positions are known.
+    fn read(&self, stream: &str, from: u64, most: usize) -> Vec<Recorded> {
+        let store = self.shared.store();
+        let mut found = store.events.read(stream, from, most);
+        let mut position = store.events.all.len() as u64;
+        for write in &self.writes {
+            let Write::Append(append) = write else { continue };
+            for (version, (_, frame)) in (append.first..).zip(&append.events) {
+                position += 1;
+                if *append.stream == *stream && version >= from && found.len() < most {
+                    found.push(Recorded::new(position, append.stream.clone(), version, frame.clone()));
+                }
+            }
+        }
+        found
+    }
+}
+
 /// The version of the last event where all of them are there already, one behind the other.
 fn repeated(stream: &str, known: &[Option<u64>]) -> Result<Option<u64>> {
     if known.iter().all(Option::is_none) {
@@ -216,6 +235,11 @@ impl EventsInTx for Memory {
     async fn append_in(&self, tx: &mut MemoryTx, stream: &str, expect: Expect, events: &[NewEvent<'_>]) -> Result<u64> {
         self.check(tx)?;
         tx.append(stream, expect, events)
+    }
+
+    async fn read_in(&self, tx: &mut MemoryTx, stream: &str, from: u64, most: usize) -> Result<Vec<Recorded>> {
+        self.check(tx)?;
+        Ok(tx.read(stream, from, most))
     }
 
     async fn save_in(&self, tx: &mut MemoryTx, name: &str, position: u64, fence: Fence) -> Result<()> {

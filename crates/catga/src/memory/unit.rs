@@ -6,8 +6,8 @@ use super::{
     tx::{MemoryTx, Write},
 };
 use catga_contract::{
-    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Savepoint,
-    Settle, StoreId, Token, UnitOfWork,
+    __private::refuse_if_held, BoxStreams, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing,
+    Result, Savepoint, Settle, StoreId, Token, UnitOfWork,
 };
 use std::sync::{Arc, MutexGuard};
 use tokio::time::Instant;
@@ -164,6 +164,10 @@ impl UnitOfWork for Memory {
 
     fn queue(&self) -> Option<BoxTransport> {
         Some(BoxTransport::new(self.clone()))
+    }
+
+    fn streams(&self) -> Option<BoxStreams<MemoryTx>> {
+        Some(BoxStreams::new(self.clone()))
     }
 }
 

@@ -116,7 +116,8 @@ impl App {
         let core = &self.0;
         let mut samples = Vec::new();
         core.client.tell(&mut samples);
-        for consumer in &core.consumers {
+        let followers = core.followers.iter().map(|follower| &follower.consumer);
+        for consumer in core.consumers.iter().chain(followers) {
             for route in &consumer.routes {
                 let destination = core.resources.subject(route.about.message);
                 route.consumed.tell(&consumer.name, Some(&destination), &mut samples);

@@ -30,11 +30,11 @@ use std::{
 };
 
 /// The most deliveries of one transaction.
-const BATCH: usize = 64;
+pub(crate) const BATCH: usize = 64;
 /// A transaction takes no further delivery after so long.
-const BATCH_TIME: Duration = Duration::from_millis(20);
+pub(crate) const BATCH_TIME: Duration = Duration::from_millis(20);
 /// How long a delivery waits whose handler found something busy or unreachable and named no pause.
-const UNREACHABLE: Duration = Duration::from_secs(1);
+pub(crate) const UNREACHABLE: Duration = Duration::from_secs(1);
 
 /// One consumer and what it needs.
 pub(crate) struct Work {
