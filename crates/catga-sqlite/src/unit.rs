@@ -14,7 +14,7 @@ use catga_contract::{
     Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 impl Sqlite {
     /// A turn to write, as a transaction.
@@ -206,6 +206,10 @@ impl UnitOfWork for Sqlite {
             db.execute(sql, (application, text, now() as i64)).map(drop)
         })?;
         self.commit(tx).await
+    }
+
+    fn keeps_marks(&self) -> Option<Duration> {
+        Some(self.inner.sweep.keeps())
     }
 
     fn queue(&self) -> Option<BoxTransport> {
