@@ -1,14 +1,13 @@
 //! `catga dlq`: dead letters, looked at, replayed, discarded.
 
+use crate::rows::{self, Output, seconds};
 use anyhow::{Result, anyhow};
 use catga::{DeadLetters, Letter, LetterId, sqlite::Sqlite};
-use clap::{Subcommand, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets::UTF8_FULL_CONDENSED};
+use clap::Subcommand;
 use std::{
-    io::{self, IsTerminal as _, Write},
+    io::{self, Write},
     path::PathBuf,
     process::ExitCode,
-    time::UNIX_EPOCH,
 };
 
 /// What `catga dlq` takes.
@@ -41,14 +40,6 @@ enum Verb {
     Replay(Which),
     /// Remove letters for good
     Discard(Which),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// A table on a terminal, tab-separated lines elsewhere
-    Text,
-    /// One object a line
-    Jsonl,
 }
 
 /// Which letters a verb is about.
@@ -87,7 +78,7 @@ fn work(args: &Args) -> Result<bool> {
     runtime.block_on(async {
         let store = Sqlite::open_tool(path).await.map_err(plain)?;
         match &args.verb {
-            Verb::Ls { consumer, output } => list(&all(&store, consumer.as_deref()).await?, *output),
+            Verb::Ls { consumer, output } => list(&store, &all(&store, consumer.as_deref()).await?, *output),
             Verb::Show { id } => show(&store, *id).await,
             Verb::Replay(which) => each(&store, which, Deed::Replay).await,
             Verb::Discard(which) => each(&store, which, Deed::Discard).await,
@@ -118,40 +109,34 @@ fn message(letter: &Letter) -> (String, String) {
     )
 }
 
-fn seconds(letter: &Letter) -> u64 {
-    letter.last.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
-fn list(letters: &[Letter], output: Output) -> Result<bool> {
+fn list(store: &Sqlite, letters: &[Letter], output: Output) -> Result<bool> {
     let mut out = io::stdout().lock();
-    if output == Output::Jsonl {
+    let parked = |letter: &Letter| store.parked(letter).map_err(plain);
+    if output.is_json() {
         for letter in letters {
             let (name, message) = message(letter);
             let line = serde_json::json!({
                 "id": letter.id.0, "consumer": &*letter.consumer, "handler": &*letter.handler, "message": name,
-                "message_id": message, "attempts": letter.attempts, "at": seconds(letter), "node": &*letter.node,
-                "reason": letter.reason,
+                "message_id": message, "attempts": letter.attempts, "first": seconds(letter.first),
+                "last": seconds(letter.last), "parked": letter.parks.is_some().then(|| parked(letter)).transpose()?,
+                "node": &*letter.node, "reason": letter.reason,
             });
             writeln!(out, "{line}")?;
         }
         return Ok(true);
     }
-    let heads = ["id", "consumer", "message", "attempts", "buried at (s since 1970)", "reason"];
-    let rows = letters.iter().map(|letter| {
-        let (id, attempts, at) = (letter.id.0.to_string(), letter.attempts.to_string(), seconds(letter).to_string());
-        [id, letter.consumer.to_string(), message(letter).0, attempts, at, letter.reason.replace(['\t', '\n'], " ")]
-    });
-    if out.is_terminal() {
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_header(heads).add_rows(rows);
-        writeln!(out, "{table}")?;
-    } else {
-        writeln!(out, "{}", heads.join("\t"))?;
-        for row in rows {
-            writeln!(out, "{}", row.join("\t"))?;
-        }
+    let heads =
+        ["id", "consumer", "message", "attempts", "first (s since 1970)", "last (s since 1970)", "parked", "reason"];
+    let mut lines = Vec::with_capacity(letters.len());
+    for letter in letters {
+        // Nothing where nobody would wait.
+        let parked = if letter.parks.is_some() { parked(letter)?.to_string() } else { String::new() };
+        let (first, last) = (seconds(letter.first).to_string(), seconds(letter.last).to_string());
+        let (id, attempts) = (letter.id.0.to_string(), letter.attempts.to_string());
+        let reason = letter.reason.replace(['\t', '\n'], " ");
+        lines.push([id, letter.consumer.to_string(), message(letter).0, attempts, first, last, parked, reason]);
     }
+    rows::print(&mut out, &heads, lines.into_iter())?;
     Ok(true)
 }
 
@@ -163,13 +148,12 @@ async fn show(store: &Sqlite, id: u64) -> Result<bool> {
     };
     let mut out = io::stdout().lock();
     writeln!(out, "letter    {}\nconsumer  {}\nhandler   {}", letter.id.0, letter.consumer, letter.handler)?;
-    writeln!(
-        out,
-        "attempts  {}\nby        {}\nat        {} s since 1970",
-        letter.attempts,
-        letter.node,
-        seconds(&letter)
-    )?;
+    writeln!(out, "attempts  {}\nby        {}", letter.attempts, letter.node)?;
+    let (first, last) = (seconds(letter.first), seconds(letter.last));
+    writeln!(out, "first     {first} s since 1970\nlast      {last} s since 1970")?;
+    if letter.parks.is_some() {
+        writeln!(out, "parked    {} later messages of its key wait for it", store.parked(&letter).map_err(plain)?)?;
+    }
     writeln!(out, "reason    {}", letter.reason)?;
     match letter.open() {
         Ok(envelope) => {

@@ -1,4 +1,4 @@
-//! The `catga` program: `demo`, an order system at work, killed on the way and checked; `describe`; `dlq`; `wire`.
+//! The `catga` program: `demo`, an order system at work, killed on the way and checked; `describe`; `dlq`; `outbox`; `wire`.
 //!
 //! # Layout
 //!
@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `describe` | what the applications on a file say of themselves |
 //! | `dlq` | dead letters |
+//! | `outbox` | what has not left yet |
+//! | `rows` | tables, lines and JSON |
 //! | `demo` | arguments and the whole run |
 //! | `demo::director` | the parent's loop: issues orders, kills, restarts |
 //! | `demo::child` | the worker process that is killed |
@@ -19,6 +21,8 @@
 mod demo;
 mod describe;
 mod dlq;
+mod outbox;
+mod rows;
 
 use catga::TypeRegistry;
 use clap::{Parser, Subcommand};
@@ -42,6 +46,8 @@ enum Verb {
     Describe(describe::Args),
     /// Look at dead letters, replay or discard them
     Dlq(dlq::Args),
+    /// Look at what was committed to be sent and has not left yet
+    Outbox(outbox::Args),
     /// Take a message's bytes apart, read them, or make them
     #[command(subcommand)]
     Wire(catga::cli::WireVerb),
@@ -55,6 +61,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Describe(args) => describe::run(&args),
         Verb::Dlq(args) => dlq::run(&args),
+        Verb::Outbox(args) => outbox::run(&args),
         // This program knows no messages' types: JSON is read as it stands.
         Verb::Wire(wire) => wire.run(&TypeRegistry::default(), &mut std::io::stdout().lock()),
         Verb::DemoWorker(args) => demo::work(&args),

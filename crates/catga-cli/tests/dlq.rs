@@ -20,6 +20,47 @@ async fn ring(Rang(bell): Rang, mut tx: Tx<Sqlite>, broken: State<Arc<AtomicBool
     if broken.load(Ordering::SeqCst) { Err(catga::Error::permanent("the rope is torn")) } else { Ok(()) }
 }
 
+#[derive(Event, Clone, Serialize, Deserialize)]
+#[catga(name = "pulled", key = rope)]
+struct Pulled {
+    rope: u8,
+    pull: u32,
+}
+
+async fn pull(Pulled { pull, .. }: Pulled, mut tx: Tx<Sqlite>, broken: State<Arc<AtomicBool>>) -> catga::Result<()> {
+    tx.execute("INSERT INTO rings (bell) VALUES (?1)", [pull])?;
+    if broken.load(Ordering::SeqCst) { Err(catga::Error::permanent("the rope is torn")) } else { Ok(()) }
+}
+
+#[tokio::test]
+async fn a_letter_says_how_many_wait_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bell.db");
+    let file = path.to_str().unwrap();
+    let store = Sqlite::open(&path).await.unwrap().migrate(&["CREATE TABLE rings (bell INTEGER)"]).await.unwrap();
+    let broken = Arc::new(AtomicBool::new(true));
+    let app = App::builder("bell").store(store.clone()).state(broken.clone());
+    let app = app.consumer("pull", |consumer| consumer.on(pull).park()).build().await.unwrap();
+    for pull in 1..=4 {
+        app.publish(Pulled { rope: 1, pull }).await.unwrap();
+    }
+    app.run_until_idle().await.unwrap();
+    let (_, text, _) = dlq(file, &["ls"]);
+    let fields: Vec<&str> = text.lines().nth(1).unwrap().split('\t').collect();
+    assert_eq!((fields.len(), fields[6]), (8, "3"), "{text}");
+    let (_, json, _) = dlq(file, &["ls", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["parked"].as_u64(), Some(3));
+    let (_, text, _) = dlq(file, &["show", "1"]);
+    assert!(text.contains("parked    3 later messages of its key wait for it"), "{text}");
+    broken.store(false, Ordering::SeqCst);
+    assert_eq!(dlq(file, &["replay", "1"]).0, 0);
+    app.run_until_idle().await.unwrap();
+    let rings = |db: &catga::sqlite::rusqlite::Connection| {
+        db.prepare("SELECT bell FROM rings ORDER BY rowid")?.query_map((), |row| row.get(0))?.collect()
+    };
+    assert_eq!(store.read::<Vec<u32>>(rings).unwrap(), [1, 2, 3, 4]);
+}
+
 fn dlq(file: &str, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_catga"));
     let output = command.arg("dlq").args(arguments).args(["--store", file]).output().unwrap();
@@ -49,8 +90,10 @@ async fn letters_are_looked_at_replayed_and_discarded() {
     let first: serde_json::Value = serde_json::from_str(json.lines().next().unwrap()).unwrap();
     assert_eq!((first["id"].as_u64(), first["message"].as_str()), (Some(1), Some("rang")));
     assert_eq!(dlq(file, &["ls", "--consumer", "other", "-o", "jsonl"]).1, "");
+    assert!(first["first"].as_u64() <= first["last"].as_u64() && first["parked"].is_null(), "{first}");
     let (code, text, _) = dlq(file, &["show", "2"]);
     assert_eq!(code, 0);
+    assert!(text.contains("\nfirst     ") && text.contains("\nlast      ") && !text.contains("parked"), "{text}");
     assert!(text.contains("json      2\n") && text.contains("reason    consumer `bell.ring`"), "{text}");
     let (code, _, error) = dlq(file, &["show", "9"]);
     assert_eq!((code, error.as_str()), (1, "there is no letter 9\n"));

@@ -122,6 +122,12 @@ pub trait UnitOfWork: Outbox {
         async { Ok(()) }
     }
 
+    /// How long the mark of a handled message stays, where it goes by itself: `build()` refuses a backoff whose last try
+    /// may start later, because by then the message may count as new. The default, `None`, is for ever.
+    fn keeps_marks(&self) -> Option<Duration> {
+        None
+    }
+
     /// The queue that lies in this store, if there is one.
     fn queue(&self) -> Option<BoxTransport>;
 

@@ -24,7 +24,7 @@ pub(crate) fn load(tx: &mut SqliteTx, queue: &Arc<Queue>) -> Result<()> {
         let retries = db.prepare(sql)?.query_map([queue.id], retry)?.collect::<rusqlite::Result<_>>()?;
         Ok(State::new(retries, parked(db, queue)?, next_due(db, queue)?))
     })?;
-    tx.effects.push(Effect::Loaded(queue.clone(), state));
+    tx.effects.push(Effect::Loaded(queue.clone(), Box::new(state)));
     Ok(())
 }
 

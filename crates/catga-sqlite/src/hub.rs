@@ -144,7 +144,7 @@ pub(crate) enum Effect {
     /// Messages that were due moved into this queue; the next one is due then.
     Promoted(Arc<Queue>, Option<u64>),
     /// A subscription has read what the file says.
-    Loaded(Arc<Queue>, State),
+    Loaded(Arc<Queue>, Box<State>),
     /// A delivery of this queue was settled: for good, or it comes again so.
     Settled(Arc<Queue>, i64, Option<Retry>),
     /// A message was queued before those of its key.
@@ -178,7 +178,7 @@ impl Effect {
             Self::Queued(queue) => queue.written(),
             Self::Later(queue, due) => queue.later(due),
             Self::Promoted(queue, next) => queue.promoted(next),
-            Self::Loaded(queue, state) => queue.reset(state),
+            Self::Loaded(queue, state) => queue.reset(*state),
             Self::Settled(queue, seq, again) => queue.settled(seq, again),
             Self::Replayed(queue, seq, retry) => queue.take_back(seq, retry),
             Self::Claimed(queue, rows, read, more) => queue.claimed(rows, read, more),

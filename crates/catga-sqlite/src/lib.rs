@@ -52,6 +52,7 @@ mod letters;
 mod lines;
 mod open;
 mod outbox;
+mod outbox_rows;
 mod queue;
 mod schema;
 mod sweep;
@@ -61,6 +62,7 @@ mod unit;
 mod writer;
 
 pub use crate::{
-    inbox::SqliteClaim, open::Sqlite, transport::SqliteSettler, transport::SqliteSubscription, tx::SqliteTx,
+    inbox::SqliteClaim, open::Sqlite, outbox_rows::OutboxRow, transport::SqliteSettler, transport::SqliteSubscription,
+    tx::SqliteTx,
 };
 pub use rusqlite;

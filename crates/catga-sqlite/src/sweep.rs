@@ -39,10 +39,17 @@ impl Default for Sweep {
     }
 }
 
+impl Sweep {
+    pub(crate) fn keeps(&self) -> Duration {
+        Duration::from_micros(self.keep.load(Ordering::Relaxed))
+    }
+}
+
 impl Sqlite {
     /// How long the marks of what was handled, and the answers that were kept with them, stay: an hour to ten years,
     /// default 7 days. A message that comes once more after that is handled once more, so it must be longer than any
-    /// message can be under way, a dead letter's replay aside.
+    /// message can be under way, a dead letter's replay aside; `build()` refuses an application whose retries may take
+    /// longer.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@ use catga_contract::{
     Result, Savepoint, Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 impl Sqlite {
     /// A turn to write, as a transaction.
@@ -49,7 +49,7 @@ impl Sqlite {
     /// Claims the next deliveries for the queues that this transaction settles, or counts the next lonely try, so that
     /// a busy consumer needs one commit for a batch instead of two.
     fn claim_next(tx: &mut SqliteTx) -> Result<()> {
-        let mut queues: Vec<(Arc<Queue>, Vec<(i64, bool)>)> = Vec::new();
+        let mut queues: Vec<(Arc<Queue>, Vec<Settled>)> = Vec::new();
         for effect in &tx.effects {
             let Effect::Settled(queue, seq, again) = effect else { continue };
             let settled = (*seq, again.is_none());
@@ -208,6 +208,10 @@ impl UnitOfWork for Sqlite {
         self.commit(tx).await
     }
 
+    fn keeps_marks(&self) -> Option<Duration> {
+        Some(self.inner.sweep.keeps())
+    }
+
     fn queue(&self) -> Option<BoxTransport> {
         Some(BoxTransport::new(self.clone()))
     }
@@ -217,8 +221,11 @@ impl UnitOfWork for Sqlite {
     }
 }
 
+/// A row, and whether it is settled for good.
+type Settled = (i64, bool);
+
 /// Removes the rows that are settled for good, those with neighbouring numbers at once.
-fn remove(tx: &mut SqliteTx, queue: &Queue, settled: &[(i64, bool)]) -> Result<()> {
+fn remove(tx: &mut SqliteTx, queue: &Queue, settled: &[Settled]) -> Result<()> {
     let mut rows = Vec::with_capacity(settled.len());
     rows.extend(settled.iter().filter(|(_, for_good)| *for_good).map(|(seq, _)| *seq));
     rows.sort_unstable();

@@ -56,3 +56,15 @@ async fn the_time_has_bounds() {
     assert!(error.to_string().contains("an hour to ten years"), "{error}");
     store.keep_marks(Duration::from_secs(3600)).unwrap();
 }
+
+#[tokio::test]
+async fn retries_that_outlive_the_marks_are_refused() {
+    let hour = Duration::from_secs(3600);
+    let store = temporary().await.keep_marks(hour).unwrap();
+    let backoff = |attempts| catga::Backoff { attempts, first: hour / 4, factor: 1.0, most: hour, jitter: 0.0 };
+    let error = shop(&store, Script::fine()).backoff(backoff(6)).build().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let text = "a delivery may be tried again after 4500 s, but";
+    assert!(error.to_string().contains(text) && error.to_string().contains("keeps its marks for 3600 s"), "{error}");
+    shop(&store, Script::fine()).backoff(backoff(5)).build().await.unwrap();
+}

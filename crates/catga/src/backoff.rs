@@ -48,6 +48,17 @@ impl Backoff {
         (!(0.0..=1.0).contains(jitter)).then(|| format!("a backoff whose jitter is {jitter}; 0 to 1"))
     }
 
+    /// The longest time, in seconds, that may pass between the first try and the start of the last one, the tries
+    /// themselves aside.
+    pub(crate) fn horizon(&self) -> f64 {
+        let (mut pauses, mut pause, mut sum) = (self.attempts.saturating_sub(1), self.first.as_secs_f64(), 0.0);
+        let most = self.most.as_secs_f64();
+        while pauses > 0 && pause < most && self.factor > 1.0 && pause > 0.0 {
+            (sum, pause, pauses) = (sum + pause, pause * self.factor, pauses - 1);
+        }
+        (sum + f64::from(pauses) * pause.min(most)) * (1.0 + self.jitter)
+    }
+
     /// The pause after `failures` failed tries, 1 or more.
     pub(crate) fn pause(&self, failures: u32) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -70,6 +81,20 @@ mod tests {
         }
         let pauses: Vec<_> = (0..8).map(|_| backoff.pause(1)).collect();
         assert!(pauses.iter().any(|pause| *pause != pauses[0]), "chance has a say");
+    }
+
+    #[test]
+    fn the_horizon_is_the_sum_of_the_longest_pauses() {
+        let horizon = |attempts, factor| {
+            let backoff = Backoff { attempts, factor, jitter: 0.0, ..Backoff::default() };
+            (backoff.horizon() * 1000.0).round()
+        };
+        assert_eq!(horizon(1, 2.0), 0.0);
+        assert_eq!(horizon(5, 2.0), 100.0 + 200.0 + 400.0 + 800.0);
+        assert_eq!(horizon(5, 1.0), 400.0);
+        assert_eq!(horizon(12, 2.0), 51_100.0 + 2.0 * 30_000.0);
+        assert!((Backoff { attempts: 2, ..Backoff::default() }.horizon() - 0.12).abs() < 1e-9, "with its jitter");
+        assert!(horizon(u32::MAX, 2.0) > 1e12);
     }
 
     #[test]

@@ -138,6 +138,17 @@ impl Parts {
                 consumer.name
             ));
         }
+        let kept = stores.iter().filter_map(|store| Some((store.keeps_marks()?, store.name()))).min();
+        if let Some((kept, store)) = kept.filter(|(kept, _)| kept.as_secs_f64() < backoff.horizon())
+            && !consumers.is_empty()
+        {
+            problems.push(format!(
+                "a delivery may be tried again after {:.0} s, but `{store}` keeps its marks for {} s: lower the backoff, \
+                 or keep them longer",
+                backoff.horizon(),
+                kept.as_secs()
+            ));
+        }
         if !consumers.is_empty() {
             if stores.is_empty() {
                 problems

@@ -9,13 +9,14 @@ use crate::{
 };
 use catga_contract::{BoxTransport, Result, StoreId, UnitOfWork};
 use futures_util::future::BoxFuture;
-use std::{any::TypeId, sync::Arc};
+use std::{any::TypeId, sync::Arc, time::Duration};
 
 pub(crate) trait AnyStore: Send + Sync {
     fn type_id(&self) -> TypeId;
     fn id(&self) -> StoreId;
     fn name(&self) -> &'static str;
     fn queue(&self) -> Option<BoxTransport>;
+    fn keeps_marks(&self) -> Option<Duration>;
     fn attach(&self) -> BoxFuture<'_, Result<()>>;
     #[cfg(feature = "json")]
     fn keep_description<'a>(&'a self, application: &'a str, text: &'a str) -> BoxFuture<'a, Result<()>>;
@@ -45,6 +46,9 @@ impl<S: UnitOfWork> AnyStore for Stored<S> {
     }
     fn queue(&self) -> Option<BoxTransport> {
         self.0.queue()
+    }
+    fn keeps_marks(&self) -> Option<Duration> {
+        self.0.keeps_marks()
     }
     fn attach(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.0.attach())

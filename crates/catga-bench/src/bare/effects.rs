@@ -58,7 +58,7 @@ type Statements<'a, 'c> = (&'a mut Statement<'c>, &'a mut Statement<'c>, &'a mut
 
 fn effect((mark, order, outgoing): Statements<'_, '_>, consumer: i64, row: &Row, frame: &[u8]) -> Result<()> {
     let id: [u8; 16] = row.id.to_bytes();
-    if mark.execute(params![consumer, id, row.number as i64])? == 0 {
+    if mark.execute(params![consumer, id, row.number])? == 0 {
         return Ok(());
     }
     order.execute(params![row.number, row.sku, 2, 1_250])?;
