@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{Baseline, harness, parts, print, send};
+use catga_bench::{Baseline, harness, parts, print, send, transport};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -24,6 +24,17 @@ struct Cli {
 enum What {
     /// Requests and events within the process
     Send {
+        #[command(flatten)]
+        options: Options,
+        /// Measure `catga-core` 0.2, too; builds it
+        #[arg(long)]
+        peers: bool,
+        /// Fail where a bound is missed
+        #[arg(long)]
+        gate: bool,
+    },
+    /// Messages through the queue in memory, on one thread and on two
+    Transport {
         #[command(flatten)]
         options: Options,
         /// Measure `catga-core` 0.2, too; builds it
@@ -80,10 +91,13 @@ impl Options {
 
 fn main() -> Result<ExitCode> {
     let (mut report, verb, gate, options) = match Cli::parse().what {
-        What::Send { gate: true, .. } if cfg!(debug_assertions) => {
+        What::Send { gate: true, .. } | What::Transport { gate: true, .. } if cfg!(debug_assertions) => {
             return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
         }
         What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, "send", gate, options),
+        What::Transport { options, peers, gate } => {
+            (transport::run(options.plan(), peers)?, "transport", gate, options)
+        }
         What::Parts { options } => (parts::run(options.plan())?, "parts", false, options),
     };
     if options.instructions {
