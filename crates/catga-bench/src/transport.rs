@@ -1,5 +1,7 @@
-//! `bench transport`: a message on its way through [`Memory`]: encoded, published, received, handled and settled.
+//! `bench transport`: a message on its way through [`Memory`]: published, received and decoded, handled and settled.
 //!
+//! A published frame is copied out of a block that many share, as the peer's payload is copied; with "encoded" it is made
+//! anew, checksum included, in an allocation of its own.
 //! The publisher and the consumer are two tasks, on a runtime of one thread or of two worker threads; the queue has room
 //! for 1,024 messages of 200 bytes, ours as the peer's. What both tasks allocate is counted, whichever thread polls them.
 
@@ -7,7 +9,7 @@ use crate::{
     Peer, bare,
     harness::{Bound, Candidate, Plan, Report, Sample, measure},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use catga::{
     Delivery, Envelope, Error, MessageId, Parcel, Registration, Result, Settle, Settler, Str, SubscribeOptions,
     Subscription, Transport, memory::Memory,
@@ -25,6 +27,7 @@ use tokio::runtime::{Builder, Runtime};
 
 const ONE: &str = "Memory, one thread";
 const TWO: &str = "Memory, two threads";
+const ENCODED: &str = "Memory, one thread, each frame encoded";
 const KEYED: &str = "Memory, one thread, 100 keys";
 const BATCHES: &str = "Memory, one thread, published by 64";
 const CHANNEL_ONE: &str = "tokio's channel, one thread, nothing kept";
@@ -40,6 +43,7 @@ const PAYLOAD: &[u8] = &[7; 200];
 pub const BOUNDS: &[Bound] = &[
     Bound::times(ONE, 0.25, PEER_ONE),
     Bound::times(TWO, 0.25, PEER_TWO),
+    Bound::times(ENCODED, 0.25, PEER_ONE).as_goal(),
     Bound::times(KEYED, 0.25, PEER_ONE).as_goal(),
     Bound::times(ONE, 1.0, CHANNEL_ONE).as_goal(),
     Bound::times(TWO, 1.0, CHANNEL_TWO).as_goal(),
@@ -54,18 +58,19 @@ pub fn run(plan: Plan, peers: bool) -> Result<Report> {
     let one = Builder::new_current_thread().build()?;
     let two = Builder::new_multi_thread().worker_threads(2).build()?;
     let peer = peers.then(|| Peer::start("catga-core-transport")).transpose()?.map(RefCell::new);
-    let memory = |runtime, name: &'static str, keys, batch| {
+    let memory = |runtime, name: &'static str, load: Load| {
         let store = Memory::new().capacity(CAPACITY);
         Candidate::new(name, move |messages| {
             let store = store.as_ref().map_err(|error| Error::permanent(error.to_string()))?;
-            through_memory(runtime, store, Load { messages, keys, batch })
+            through_memory(runtime, store, Load { messages, ..load })
         })
     };
     let mut candidates = vec![
-        memory(&one, ONE, 0, 1),
-        memory(&two, TWO, 0, 1),
-        memory(&one, KEYED, 100, 1),
-        memory(&one, BATCHES, 0, 64),
+        memory(&one, ONE, PLAIN),
+        memory(&two, TWO, PLAIN),
+        memory(&one, ENCODED, Load { encodes: true, ..PLAIN }),
+        memory(&one, KEYED, Load { keys: 100, ..PLAIN }),
+        memory(&one, BATCHES, Load { batch: 64, ..PLAIN }),
         Candidate::new(CHANNEL_ONE, |messages| through_channel(&one, messages)),
         Candidate::new(CHANNEL_TWO, |messages| through_channel(&two, messages)),
     ];
@@ -84,7 +89,11 @@ struct Load {
     keys: u64,
     /// How many are published at a time.
     batch: u64,
+    /// Whether each frame is encoded, not copied.
+    encodes: bool,
 }
+
+const PLAIN: Load = Load { messages: 0, keys: 0, batch: 1, encodes: false };
 
 fn through_memory(runtime: &Runtime, store: &Memory, load: Load) -> Result<Sample> {
     let consumer = Str::from_static("bench.sum");
@@ -102,11 +111,12 @@ fn through_memory(runtime: &Runtime, store: &Memory, load: Load) -> Result<Sampl
     Ok(Sample { elapsed: started.elapsed(), allocations, bytes })
 }
 
-async fn publish(store: Memory, Load { messages, keys, batch }: Load) -> Result<()> {
-    let (mut parcels, mut outcomes) = (Vec::new(), Vec::new());
+async fn publish(store: Memory, Load { messages, keys, batch, encodes }: Load) -> Result<()> {
+    let (mut parcels, mut outcomes, mut frames) = (Vec::new(), Vec::new(), Frames::new()?);
     for number in 0..messages {
         let id = MessageId(u128::from(number));
-        let mut parcel = Parcel::new(Str::from_static("bench.placed"), id, black_box(frame(id)?));
+        let frame = if encodes { frame(id)? } else { frames.copy() };
+        let mut parcel = Parcel::new(Str::from_static("bench.placed"), id, black_box(frame));
         parcel.key = number.checked_rem(keys);
         parcels.push(parcel);
         if parcels.len() as u64 >= batch || number + 1 == messages {
@@ -116,6 +126,26 @@ async fn publish(store: Memory, Load { messages, keys, batch }: Load) -> Result<
         }
     }
     Ok(())
+}
+
+/// One frame, copied again and again into blocks of 64 KiB.
+struct Frames {
+    frame: Bytes,
+    block: BytesMut,
+}
+
+impl Frames {
+    fn new() -> Result<Self> {
+        Ok(Self { frame: frame(MessageId(1))?, block: BytesMut::new() })
+    }
+
+    fn copy(&mut self) -> Bytes {
+        if self.block.capacity() < self.frame.len() {
+            self.block = BytesMut::with_capacity(64 * 1024);
+        }
+        self.block.extend_from_slice(&self.frame);
+        self.block.split().freeze()
+    }
 }
 
 /// A message as it is published.
@@ -147,9 +177,10 @@ fn through_channel(runtime: &Runtime, messages: u64) -> Result<Sample> {
         let (sender, receiver) = tokio::sync::mpsc::channel(CAPACITY);
         let consuming = tokio::spawn(counted(bare::consume(receiver)));
         let publishing = tokio::spawn(counted(async move {
-            for number in 0..messages {
+            let mut frames = Frames::new()?;
+            for _ in 0..messages {
                 // Nobody takes it any more where this fails; then the sum says so.
-                let _ = sender.send(black_box(frame(MessageId(u128::from(number)))?)).await;
+                let _ = sender.send(black_box(frames.copy())).await;
             }
             Ok::<_, Error>(())
         }));
