@@ -27,6 +27,7 @@ mod ready;
 mod report;
 pub mod send;
 pub mod shop;
+pub mod transport;
 
 pub use crate::{
     machine::Machine,

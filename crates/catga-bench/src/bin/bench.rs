@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{Baseline, effects, harness, parts, print, send};
+use catga_bench::{Baseline, effects, harness, parts, print, send, transport};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -26,12 +26,10 @@ enum What {
     Send {
         #[command(flatten)]
         options: Options,
-        /// Measure `catga-core` 0.2, too; builds it
-        #[arg(long)]
-        peers: bool,
-        /// Fail where a bound is missed
-        #[arg(long)]
-        gate: bool,
+        #[command(flatten)]
+        beside: Beside,
+        #[command(flatten)]
+        gate: Gate,
     },
     /// Effects on SQLite that happen once: at most 15 rounds, turns of at least 200 ms
     Effects {
@@ -40,9 +38,24 @@ enum What {
         /// Measure in a file with so many old marks, too, such as 5000000; writing them takes a while
         #[arg(long, default_value_t = 0)]
         marks: u64,
-        /// Fail where a bound is missed
-        #[arg(long)]
-        gate: bool,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Appends to event streams, and reading them
+    Events {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        gate: Gate,
+    },
+    /// Messages through the queue in memory, on one thread and on two
+    Transport {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        beside: Beside,
+        #[command(flatten)]
+        gate: Gate,
     },
     /// What a send is made of
     Parts {
@@ -51,11 +64,28 @@ enum What {
     },
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+struct Gate {
+    /// Fail where a bound is missed
+    #[arg(long)]
+    gate: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct Beside {
+    /// Measure `catga-core` 0.2, too; builds it
+    #[arg(long)]
+    peers: bool,
+}
+
 impl What {
     /// Whether a missed bound is a failure.
     fn gates(&self) -> bool {
         match self {
-            Self::Send { gate, .. } | Self::Effects { gate, .. } => *gate,
+            Self::Send { gate, .. }
+            | Self::Effects { gate, .. }
+            | Self::Events { gate, .. }
+            | Self::Transport { gate, .. } => gate.gate,
             Self::Parts { .. } => false,
         }
     }
@@ -101,15 +131,17 @@ impl Options {
 
 fn main() -> Result<ExitCode> {
     let what = Cli::parse().what;
-    if what.gates() && cfg!(debug_assertions) {
+    let gate = what.gates();
+    if gate && cfg!(debug_assertions) {
         return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
     }
-    let (mut report, verb, gate, options) = match what {
-        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, "send", gate, options),
-        What::Effects { options, marks, gate } => {
-            (effects::run(options.plan(), marks, gate)?, "effects", gate, options)
+    let (mut report, verb, options) = match what {
+        What::Send { options, beside, .. } => (send::run(options.plan(), beside.peers)?, "send", options),
+        What::Effects { options, marks, .. } => (effects::run(options.plan(), marks, gate)?, "effects", options),
+        What::Transport { options, beside, .. } => {
+            (transport::run(options.plan(), beside.peers)?, "transport", options)
         }
-        What::Parts { options } => (parts::run(options.plan())?, "parts", false, options),
+        What::Parts { options } => (parts::run(options.plan())?, "parts", options),
     };
     if options.instructions {
         harness::instructions(&mut report, verb)?;

@@ -1,6 +1,7 @@
 //! Which subject leads to which consumers.
 
 use super::queue::Queue;
+use bytes::Bytes;
 use catga_contract::{Error, ErrorKind, Parcel, Registration, Result, Str};
 use std::{
     collections::HashMap,
@@ -25,7 +26,8 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 struct Routes {
-    by_subject: HashMap<Str, Route>,
+    /// By the bytes of the subject, which need not be read as text.
+    by_subject: HashMap<Bytes, Route>,
     by_name: HashMap<Str, Route>,
     /// By number; gaps are consumers that were removed.
     by_id: Vec<Option<Arc<Queue>>>,
@@ -61,7 +63,7 @@ impl Hub {
     pub(super) fn route(&self, parcel: &Parcel) -> Result<Option<Route>> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         match &parcel.to {
-            None => Ok(routes.by_subject.get(&parcel.subject).cloned()),
+            None => Ok(routes.by_subject.get(parcel.subject.as_shared()).cloned()),
             Some(consumer) => match routes.by_name.get(consumer) {
                 Some(route) => Ok(Some(route.clone())),
                 None => Err(unknown(consumer)),
@@ -129,14 +131,14 @@ impl Routes {
     }
 
     fn lead(&mut self, subject: &Str, queue: &Arc<Queue>) {
-        let route = self.by_subject.get(subject).map(|route| route.to_vec()).unwrap_or_default();
+        let route = self.by_subject.get(subject.as_shared()).map(|route| route.to_vec()).unwrap_or_default();
         if route.iter().any(|other| other.id == queue.id) {
             return;
         }
         let mut route = route;
         route.push(queue.clone());
         route.sort_by_key(|queue| queue.id);
-        self.by_subject.insert(super::owned(subject), route.into());
+        self.by_subject.insert(Bytes::copy_from_slice(subject.as_bytes()), route.into());
     }
 
     fn remove(&mut self, queue: &Arc<Queue>) {

@@ -5,7 +5,7 @@ use super::{
     tx::{MemoryTx, Write},
 };
 use bytes::Bytes;
-use catga_contract::{Error, ErrorKind, Fence, Lease, MessageId, Outbox, Outgoing, Result, Row, Str, partition};
+use catga_contract::{Error, ErrorKind, Fence, Key, Lease, MessageId, Outbox, Outgoing, Result, Row, Str, partition};
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, VecDeque},
@@ -215,7 +215,7 @@ impl MemoryTx {
                 subject: owned(subject),
                 frame: block.split_to(frame.len()),
                 partition: partition(*key, *id),
-                key: key.map(|key| key.digest()),
+                key: key.map(Key::digest),
                 due: moment(*due),
                 attempts: 0,
                 again: None,

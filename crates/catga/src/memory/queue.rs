@@ -65,6 +65,16 @@ impl Queue {
     ///
     /// Dropped while it waits, it leaves the line.
     pub(super) async fn admit<T>(&self, need: usize, then: impl FnOnce(&mut Ring) -> T) -> Result<T, Closed> {
+        {
+            // Most find room at once: they need no place in the line.
+            let mut state = self.lock();
+            if !state.closed && state.room.is_empty() && state.used + need.min(self.capacity) <= self.capacity {
+                state.used += need;
+                let done = then(&mut state.ring);
+                self.leave(state);
+                return Ok(done);
+            }
+        }
         let mut then = Some(then);
         let mut place = Place { queue: self, ticket: None, line: InLine::Room };
         poll_fn(|context| {
@@ -115,6 +125,17 @@ impl Queue {
         most: usize,
         taken: &mut Vec<Taken>,
     ) -> Result<(), Closed> {
+        {
+            // Who is busy finds something at once.
+            let mut state = self.lock();
+            if !state.closed && state.ring.is_ready() {
+                state.ring.take(Taker { member, parks, most, taken });
+                if !taken.is_empty() {
+                    self.leave(state);
+                    return Ok(());
+                }
+            }
+        }
         let mut place = Place { queue: self, ticket: None, line: InLine::Idle };
         let mut sleep = pin!(None::<Sleep>);
         poll_fn(|context| {

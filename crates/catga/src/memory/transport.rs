@@ -208,12 +208,13 @@ impl Subscription for MemorySubscription {
             return Err(Error::new(ErrorKind::Closed, format!("consumer `{}` was removed", queue.name)));
         }
         // Frames are read here, where no lock is held.
-        deliveries.extend(taken.drain(..).map(|taken| {
-            let token = queue.token(&taken);
-            let mut delivery = Delivery::new(token, taken.frame, taken.started);
-            (delivery.first, delivery.key) = (taken.first, taken.key);
-            delivery
-        }));
+        for taken in taken.drain(..) {
+            deliveries.push(Delivery::new(queue.token(&taken), taken.frame, taken.started));
+            // Written where it lies: it is large.
+            if let Some(delivery) = deliveries.last_mut() {
+                (delivery.first, delivery.key) = (taken.first, taken.key);
+            }
+        }
         Ok(())
     }
 

@@ -201,7 +201,7 @@ async fn whatever_members_do_each_key_keeps_its_order() {
     const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
     for seed in 0..40 {
         let (mut dice, store) = (Dice(seed), with_consumers(Memory::new(), &["a"]).await);
-        let mut members = vec![member(&store, "a").await, member(&store, "a").await];
+        let mut members = [member(&store, "a").await, member(&store, "a").await];
         let mut open: Vec<(usize, Vec<Delivery>)> = Vec::new();
         let (mut handled, mut published): (HashMap<u64, Vec<u64>>, u64) = (HashMap::new(), 0);
         while published < 300 || store.unsettled(&Str::from_static("a")).await.unwrap() > 0 {
