@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bare;
+pub mod events;
 pub mod harness;
 pub mod ledger;
 mod machine;
