@@ -18,6 +18,7 @@
 
 pub mod bare;
 pub mod effects;
+pub mod events;
 pub mod harness;
 pub mod ledger;
 mod machine;

@@ -131,37 +131,25 @@ impl Stream {
         !rises
     }
 
-    /// The version of the event with that id.
-    fn locate(&self, db: &Connection, id: [u8; 16]) -> rusqlite::Result<Option<u64>> {
-        if self.version == 0 || id > self.newest {
-            return Ok(None);
-        }
-        if self.rising < self.version {
-            let mut select = db.prepare_cached("SELECT version FROM catga_event_id WHERE stream = ?1 AND id = ?2")?;
-            let found = select.query_row((self.id, id), |row| row.get(0)).optional()?;
-            if found.is_some() {
-                return Ok(found);
-            }
-        }
-        let mut select = db.prepare_cached("SELECT id FROM catga_event WHERE stream = ?1 AND version = ?2")?;
-        let (mut low, mut high) = (1, self.rising);
-        while low <= high {
-            let middle = low + (high - low) / 2;
-            let found: [u8; 16] = select.query_row((self.id, middle), |row| row.get(0))?;
-            match found.cmp(&id) {
-                std::cmp::Ordering::Equal => return Ok(Some(middle)),
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Greater => high = middle - 1,
-            }
-        }
-        Ok(None)
-    }
-
     /// Which of the events are in the stream.
     fn known(&self, db: &Connection, events: &[NewEvent<'_>]) -> rusqlite::Result<Known> {
+        let is_new = |event: &NewEvent<'_>| event.id.to_bytes() > self.newest;
+        if self.version == 0 || events.iter().all(is_new) {
+            return Ok(Known::None);
+        }
+        let mut by_id = db.prepare_cached("SELECT version FROM catga_event_id WHERE stream = ?1 AND id = ?2")?;
+        let mut by_version = db.prepare_cached("SELECT id FROM catga_event WHERE stream = ?1 AND version = ?2")?;
         let (mut known, mut first, mut in_line) = (0, None, true);
-        for (index, event) in (0..).zip(events) {
-            if let Some(version) = self.locate(db, event.id.to_bytes())? {
+        for (index, event) in (0..).zip(events).filter(|(_, event)| !is_new(event)) {
+            let id = event.id.to_bytes();
+            let mut found = None;
+            if self.rising < self.version {
+                found = by_id.query_row((self.id, id), |row| row.get(0)).optional()?;
+            }
+            if found.is_none() {
+                found = halve(self.rising, id, |version| by_version.query_row((self.id, version), |row| row.get(0)))?;
+            }
+            if let Some(version) = found {
                 known += 1;
                 in_line &= *first.get_or_insert(version) + index == version;
             }
@@ -172,6 +160,24 @@ impl Stream {
             Some(_) => Known::Some(known),
         })
     }
+}
+
+/// The version among the first `rising`, whose ids rise, that has this id.
+fn halve(
+    rising: u64,
+    id: [u8; 16],
+    mut id_of: impl FnMut(u64) -> rusqlite::Result<[u8; 16]>,
+) -> rusqlite::Result<Option<u64>> {
+    let (mut low, mut high) = (1, rising);
+    while low <= high {
+        let middle = low + (high - low) / 2;
+        match id_of(middle)?.cmp(&id) {
+            std::cmp::Ordering::Equal => return Ok(Some(middle)),
+            std::cmp::Ordering::Less => low = middle + 1,
+            std::cmp::Ordering::Greater => high = middle - 1,
+        }
+    }
+    Ok(None)
 }
 
 /// How much of an append is in its stream already.
@@ -233,14 +239,18 @@ fn insert(db: &Connection, name: &str, before: Stream, events: &[NewEvent<'_>]) 
     }
     let sql = "INSERT INTO catga_event (stream, version, id, frame) VALUES (?1, ?2, ?3, ?4)";
     let mut event = db.prepare_cached(sql)?;
-    let mut position = 0;
+    let (mut position, mut by_id) = (0, None);
     for NewEvent { id, frame, .. } in events {
         let id = id.to_bytes();
         let apart = stream.grow(id);
         position = event.insert((stream.id, stream.version, id, frame))?;
         if apart {
-            let sql = "INSERT INTO catga_event_id (stream, id, version) VALUES (?1, ?2, ?3)";
-            db.prepare_cached(sql)?.execute((stream.id, id, stream.version))?;
+            let mut insert = match by_id.take() {
+                Some(insert) => insert,
+                None => db.prepare_cached("INSERT INTO catga_event_id (stream, id, version) VALUES (?1, ?2, ?3)")?,
+            };
+            insert.execute((stream.id, id, stream.version))?;
+            by_id = Some(insert);
         }
     }
     Ok((stream.version, position as u64))

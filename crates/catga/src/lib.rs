@@ -113,10 +113,10 @@ pub use catga_contract::{
     Asked, Behavior, Behaviors, BoxError, BoxRequestReply, BoxStreams, BoxTransport, Call, Capabilities, Checkpoints,
     Codec, Context, DeadLetters, Delivery, Durability, Entered, Entry, Envelope, Error, ErrorKind, Event, EventBatch,
     EventStore, EventsInTx, Expect, FromCall, FromEvent, Handler, HandlerExt, HandlerFn, Headers, Inbox, InboxKey,
-    IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
-    Recorded, Registration, Request, RequestReply, Resources, Result, SendOptions, Server, Settle, Settler, Sink,
-    State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToEvents, ToKey, Token, Transport, Tx, UnitOfWork,
-    Wire,
+    IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, NewEvent, Outbox, Outcome, Parcel,
+    PublishOptions, Recorded, Registration, Request, RequestReply, Resources, Result, SendOptions, Server, Settle,
+    Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToEvents, ToKey, Token, Transport, Tx,
+    UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, EventSet, Request, handler};
 /// The embedded durable store and queue: one SQLite file.

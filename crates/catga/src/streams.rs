@@ -10,7 +10,6 @@ const PAGE: usize = 256;
 /// [`Tx::fold`](crate::Tx::fold) work in its transaction.
 ///
 /// ```
-/// # #[cfg(all(feature = "json", feature = "sqlite"))]
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> catga::Result<()> {
 /// use catga::{Event, EventSet, Expect, Streams, sqlite::Sqlite};
@@ -43,8 +42,6 @@ const PAGE: usize = 256;
 /// assert_eq!((balance, version), (250, 2));
 /// # Ok(())
 /// # }
-/// # #[cfg(not(all(feature = "json", feature = "sqlite")))]
-/// # fn main() {}
 /// ```
 pub trait Streams: EventStore {
     /// Appends events with fresh ids, all or none, in a transaction of their own; answers the version of the last.

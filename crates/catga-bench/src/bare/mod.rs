@@ -1,13 +1,15 @@
 //! The best code that one would write without Catga, a file each of at most 80 lines.
 
 mod call;
-mod effects;
 mod channel;
+mod effects;
 mod hear;
+mod log;
 
 pub use self::{
     call::{by_reference, by_reference_apart, direct, direct_apart, direct_with_fresh_context, plain},
-    effects::Effects,
     channel::{consume, handle},
+    effects::Effects,
     hear::three,
+    log::Log,
 };

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{Baseline, effects, harness, parts, print, send, transport};
+use catga_bench::{Baseline, effects, events, harness, parts, print, send, transport};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -56,6 +56,14 @@ enum What {
         beside: Beside,
         #[command(flatten)]
         gate: Gate,
+    },
+    /// Appends to event streams, and reading them
+    Events {
+        #[command(flatten)]
+        options: Options,
+        /// Fail where a bound is missed
+        #[arg(long)]
+        gate: bool,
     },
     /// What a send is made of
     Parts {
@@ -138,6 +146,7 @@ fn main() -> Result<ExitCode> {
     let (mut report, verb, options) = match what {
         What::Send { options, beside, .. } => (send::run(options.plan(), beside.peers)?, "send", options),
         What::Effects { options, marks, .. } => (effects::run(options.plan(), marks, gate)?, "effects", options),
+        What::Events { options, .. } => (events::run(options.plan())?, "events", options),
         What::Transport { options, beside, .. } => {
             (transport::run(options.plan(), beside.peers)?, "transport", options)
         }
