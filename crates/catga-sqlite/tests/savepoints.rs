@@ -37,7 +37,7 @@ async fn any_nesting_of_savepoints_keeps_and_undoes_what_a_model_does() {
                     level.0.push(number);
                 }
                 3 => {
-                    let key = number.to_be_bytes();
+                    let key = i128::from(number).to_be_bytes();
                     let key = InboxKey { consumer: "shop.mail", key: &key };
                     assert!(matches!(store.enter(&mut tx, key).await.unwrap(), Entry::New));
                     level.1.push(number);
@@ -75,7 +75,7 @@ async fn any_nesting_of_savepoints_keeps_and_undoes_what_a_model_does() {
         let marks: Vec<Vec<u8>> = store
             .read(|db| db.prepare("SELECT id FROM catga_inbox ORDER BY id")?.query_map((), |row| row.get(0))?.collect())
             .unwrap();
-        let marks: Vec<i64> = marks.iter().map(|id| i64::from_be_bytes(id[..].try_into().unwrap())).collect();
+        let marks: Vec<i64> = marks.iter().map(|id| i128::from_be_bytes(id[..].try_into().unwrap()) as i64).collect();
         assert_eq!(marks, model.1, "round {round}");
     }
     assert!(model.0.len() > 100 && model.1.len() > 100, "most rounds write something");
