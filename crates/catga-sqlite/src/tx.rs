@@ -107,7 +107,14 @@ impl SqliteTx {
         self.check()?;
         self.will_write();
         let link = self.turn.link();
-        let (result, denied) = link.guard.watch(|| work(&link.connection));
+        let (result, denied) = link.guard.watch(|| {
+            // Whether a statement is allowed is asked when it is prepared; one with the text of a statement of ours
+            // would be found prepared.
+            if sql.contains("catga_") {
+                link.connection.prepare(sql)?;
+            }
+            work(&link.connection)
+        });
         result.map_err(|error| {
             self.turn.lost = ends_transaction(&self.turn.link().connection, &error);
             if let Some(denied) = denied {

@@ -72,6 +72,18 @@ async fn transaction_control_and_escapes_are_refused_with_a_clear_error() {
 }
 
 #[tokio::test]
+async fn the_text_of_a_statement_of_ours_is_no_way_to_our_tables() {
+    let store = temporary().await;
+    let app = App::builder("shop").store(store.clone()).state(Arc::new(AtomicBool::new(false)));
+    let app = app.handle(run).handle(place).build().await.unwrap();
+    app.send(Place(1)).await.unwrap().unwrap(); // Ours lies prepared in the cache from here on.
+    let ours = "INSERT INTO catga_outbox (partition, id, subject, frame, key) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let error = app.send(Run(ours.into())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:#}");
+    assert!(error.to_string().contains("INSERT INTO catga_outbox"), "{error:#}");
+}
+
+#[tokio::test]
 async fn two_statements_at_once_are_refused() {
     let store = temporary().await;
     let app = runner(&store, false).await;

@@ -35,11 +35,15 @@ impl App {
     pub async fn send_with<R: Request>(&self, request: R, options: SendOptions) -> Result<R::Reply> {
         let handler = self.handler::<R>()?;
         let deadline = options.deadline;
+        let late = || Error::new(ErrorKind::Timeout, format!("`{}` was not answered before its deadline", R::NAME));
+        if deadline.is_some_and(|deadline| deadline <= SystemTime::now()) {
+            // Nothing is begun that nobody waits for.
+            return Err(late());
+        }
         let mut call = Call::direct_with(&self.0.resources, options);
         let answer = answer(handler, &mut call, request);
         let Some(deadline) = deadline else { return answer.await };
         let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        let late = || Error::new(ErrorKind::Timeout, format!("`{}` was not answered before its deadline", R::NAME));
         tokio::time::timeout(left, answer).await.unwrap_or_else(|_| Err(late()))
     }
 

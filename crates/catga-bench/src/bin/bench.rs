@@ -57,14 +57,6 @@ enum What {
         #[command(flatten)]
         gate: Gate,
     },
-    /// Appends to event streams, and reading them
-    Events {
-        #[command(flatten)]
-        options: Options,
-        /// Fail where a bound is missed
-        #[arg(long)]
-        gate: bool,
-    },
     /// What a send is made of
     Parts {
         #[command(flatten)]
