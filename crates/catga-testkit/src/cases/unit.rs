@@ -3,8 +3,7 @@
 use crate::{
     Backend, Rows,
     tools::{
-        MAIL, Message, letter, one, open, parcel, poll, publish, registered, settle, subscribe, take_done, unsettled,
-        waiting,
+        MAIL, Message, letter, one, parcel, poll, publish, registered, settle, subscribe, take_done, unsettled, waiting,
     },
 };
 use catga_contract::{DeadLetters, Entry, ErrorKind, InboxKey, LetterId, Result, Settle, Transport, UnitOfWork};
@@ -12,6 +11,13 @@ use futures_util::future::join_all;
 use std::pin::pin;
 
 const KEY: InboxKey<'static> = InboxKey { consumer: MAIL, key: b"message-1" };
+
+/// A fresh store that this process works on.
+async fn open<B: Backend<Store: UnitOfWork>>(backend: &B) -> B::Store {
+    let store = crate::tools::open(backend).await;
+    store.attach().await.expect("attaching");
+    store
+}
 
 async fn rows<B: Rows>(store: &B::Store) -> Vec<u64> {
     crate::tools::sorted(B::rows(store).await.expect("rows"))
