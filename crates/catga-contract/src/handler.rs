@@ -18,7 +18,7 @@ pub trait Handler<M: Message>: Send + Sync + 'static {
 /// [`FromCall`], with `E: Into<BoxError>`; a `catga::Error` inside keeps its kind.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no handler of `{M}`",
-    note = "a handler is `async fn(Message, …) -> Result<Reply, Error>`: the message first, then up to eight of `State<T>`, `Context`, `Tx<Store>`, and its future must be `Send`"
+    note = "a handler is `async fn(Message, …) -> Result<Reply, Error>`: the message first, then up to eight of `State<T>`, `Context`, `Bus`, `Tx<Store>`, and its future must be `Send`"
 )]
 pub trait HandlerFn<M: Message, Args>: Send + Sync + Sized + 'static {
     /// What the parameters looked up when the application was built.
@@ -44,7 +44,7 @@ pub trait HandlerFn<M: Message, Args>: Send + Sync + Sized + 'static {
 /// that is a [`Handler`], or either of them [`with`](HandlerExt::with) behaviors around it. `Kind` says which.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be added as a handler",
-    note = "a handler is `async fn(Message, …) -> Result<Reply, Error>`: the message first, then up to eight of `State<T>`, `Context`, `Tx<Store>`, and its future must be `Send`",
+    note = "a handler is `async fn(Message, …) -> Result<Reply, Error>`: the message first, then up to eight of `State<T>`, `Context`, `Bus`, `Tx<Store>`, and its future must be `Send`",
     note = "`#[catga::handler]` on the function says which parameter is wrong"
 )]
 pub trait IntoHandler<M: Message, Kind>: Sized + 'static {
@@ -179,11 +179,11 @@ macro_rules! handler_fn {
             async fn call(&self, prepared: &Self::Prepared, call: &mut Call<'_>, message: M) -> Result<M::Reply> {
                 $(let $value = $arg::from_call(&prepared.$index, call).await?;)*
                 // Pinned here and lent, so that the future of this call holds that of the function once.
-                let answer = match call.unit().map(|unit| unit.store()) {
+                let answer = match holding::Writer::of(call) {
                     None => Ok(self(message, $($value),*).await),
-                    Some(store) => {
+                    Some(writer) => {
                         let function = std::pin::pin!(self(message, $($value),*));
-                        holding::bounded(store, type_name::<F>(), call.resources().patience(), function).await
+                        holding::bounded(writer, type_name::<F>(), call.resources().patience(), function).await
                     }
                 };
                 let answer = answer.and_then(|answer| answer.map_err(|error| Error::from_boxed(error.into())));

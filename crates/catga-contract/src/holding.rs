@@ -1,11 +1,15 @@
 //! Who holds a store's writer right now: a handler that waits for itself is told so, and one that waits for something
 //! else while it holds the writer is ended when its time is over.
 
-use crate::{BoxFuture, Error, ErrorKind, Result, StoreId};
+use crate::{BoxFuture, Call, Error, ErrorKind, Result, StoreId};
 use std::{
     cell::Cell,
     future::Future,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -35,13 +39,33 @@ pub struct Patience {
     pub sleep: fn(Duration) -> BoxFuture<'static, ()>,
 }
 
+/// The writer that a handler holds, from the beginning or from when it begins its transaction on.
+pub(crate) struct Writer {
+    store: StoreId,
+    began: Option<Arc<AtomicBool>>,
+}
+
+impl Writer {
+    /// The one that the handler of this call holds.
+    pub(crate) fn of(call: &mut Call<'_>) -> Option<Self> {
+        match call.unit().map(|unit| unit.store()) {
+            Some(store) => Some(Self { store, began: None }),
+            None => call.late().map(|late| Self { store: late.store, began: Some(late.began.clone()) }),
+        }
+    }
+
+    fn held(&self) -> bool {
+        self.began.as_ref().is_none_or(|began| began.load(Ordering::Relaxed))
+    }
+}
+
 /// Runs `future` as [`scope`] does, and gives it up when it was pending for longer than the limit, all its waiting
 /// together.
 ///
 /// No `async fn`: this future is part of every handler's, so it holds what it needs once, and what it needs for waiting
 /// only when it waits.
 pub(crate) fn bounded<'f, F: Future>(
-    store: StoreId,
+    writer: Writer,
     handler: &'static str,
     patience: Option<&'f Patience>,
     mut future: Pin<&'f mut F>,
@@ -52,10 +76,10 @@ pub(crate) fn bounded<'f, F: Future>(
             waiting.ended();
         }
         let polled = {
-            let _restored = Restore(HELD.replace(Some((store, handler))));
+            let _restored = writer.held().then(|| Restore(HELD.replace(Some((writer.store, handler)))));
             future.as_mut().poll(context)
         };
-        match (polled, patience) {
+        match (polled, patience.filter(|_| writer.held())) {
             (Poll::Ready(output), _) => Poll::Ready(Ok(output)),
             (Poll::Pending, None) => Poll::Pending,
             (Poll::Pending, Some(patience)) => match waiting.get_or_insert_default().begins(patience, context) {
@@ -130,7 +154,7 @@ pub fn refuse_if_held(store: StoreId) -> Result<()> {
         Some((held, handler)) if held == store => {
             let text = format!(
                 "handler `{handler}` holds a `Tx` of this store and sends a request that wants another one: it would \
-                 wait for itself. Drop the `Tx` first, or publish an event with it"
+                 wait for itself. Send it with `Bus::send_in(&mut tx, …)`, which joins the transaction, or publish an event"
             );
             Err(Error::new(ErrorKind::Unsupported, text))
         }

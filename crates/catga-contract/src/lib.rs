@@ -12,7 +12,7 @@
 //! | `message`, `id`, `key` | what a message is, how it is named, identified and partitioned |
 //! | `envelope` | the bytes of a message on the road, specified in `docs/frame.md` |
 //! | `call`, `context`, `resources`, `handler` | a call, what handlers take from it, and plain `async fn`s as handlers |
-//! | `unit`, `tx` | the unit of work and [`Tx`], the open transaction in a handler's hands |
+//! | `unit`, `tx`, `later`, `nested` | the unit of work, [`Tx`], the open transaction in a handler's hands, [`Later`], one that it begins itself, and [`Nested`], one that it lends to another handler |
 //! | `behavior` | what is put around handlers |
 //! | `transport`, `outbox` | what carries messages, and what keeps them until they have left |
 //! | `inbox`, `events`, `letters` | what remembers what was done, what happened, and what could not be handled |
@@ -31,8 +31,10 @@ mod holding;
 mod id;
 mod inbox;
 mod key;
+mod later;
 mod letters;
 mod message;
+mod nested;
 mod outbox;
 mod resources;
 mod transport;
@@ -52,8 +54,10 @@ pub use crate::{
     id::MessageId,
     inbox::{Entered, Inbox},
     key::{Key, ToKey, partition},
+    later::Later,
     letters::{DeadLetters, Letter, LetterId, NewLetter},
-    message::{Codec, Event, Message, Request, Wire},
+    message::{Codec, Event, JsonForm, Message, Request, Wire},
+    nested::Nested,
     outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
     resources::{Fault, Needs, Resources},
     transport::{

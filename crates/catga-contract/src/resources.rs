@@ -136,12 +136,13 @@ pub struct Needs {
     handler: String,
     problems: Vec<String>,
     unit: Option<(TypeId, &'static str)>,
+    late: bool,
 }
 
 impl Needs {
     /// Of the handler with that description.
     pub fn new(handler: impl Into<String>) -> Self {
-        Self { handler: handler.into(), problems: Vec::new(), unit: None }
+        Self { handler: handler.into(), problems: Vec::new(), unit: None, late: false }
     }
 
     /// Reports what is missing or wrong, as a sentence without its subject: ``takes `State<Repo>`, but …``.
@@ -157,6 +158,15 @@ impl Needs {
     /// The store in whose unit of work the handler runs, where it takes a [`Tx`](crate::Tx).
     pub fn unit(&self) -> Option<TypeId> {
         self.unit.map(|(store, _)| store)
+    }
+
+    /// Whether the handler begins its transaction while it runs ([`Later`](crate::Later)).
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    pub(crate) fn begin_late(&mut self) {
+        self.late = true;
     }
 
     pub(crate) fn take_unit<S: UnitOfWork>(&mut self) {

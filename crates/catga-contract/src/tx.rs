@@ -1,5 +1,5 @@
 use crate::{
-    Call, Codec, Envelope, Error, ErrorKind, Event, FromCall, Key, Message, MessageId, Needs, Outgoing, PublishOptions,
+    Call, Codec, Context, Envelope, Event, Fault, FromCall, Key, Message, MessageId, Needs, Outgoing, PublishOptions,
     Request, Resources, Result, Str, Unit, UnitOfWork, Wire, call, resources,
 };
 use bytes::Bytes;
@@ -24,17 +24,28 @@ pub struct Tx<S: UnitOfWork> {
     /// `None` only while this value is dropped.
     tx: Option<S::Tx>,
     home: Arc<Home<S>>,
-    messages: Messages,
-    parent: Parent,
+    pub(crate) store: Arc<S>,
+    pub(crate) messages: Messages,
+    pub(crate) parent: Parent,
 }
 
 /// What the messages published here descend from.
-struct Parent {
-    id: MessageId,
-    correlation: MessageId,
-    consumer: Str,
-    trace: Option<[u8; 55]>,
-    prefix: Str,
+#[derive(Clone)]
+pub(crate) struct Parent {
+    pub(crate) id: MessageId,
+    pub(crate) correlation: MessageId,
+    pub(crate) consumer: Str,
+    pub(crate) trace: Option<[u8; 55]>,
+    pub(crate) prefix: Str,
+}
+
+impl Parent {
+    /// Of what the call publishes.
+    pub(crate) fn of(call: &mut Call<'_>) -> Self {
+        let (trace, prefix) = (call.trace(), call.resources().prefix());
+        let Context { id, correlation, consumer, .. } = call.context();
+        Self { id: *id, correlation: *correlation, consumer: consumer.clone(), trace, prefix }
+    }
 }
 
 impl<S: UnitOfWork> Tx<S> {
@@ -71,9 +82,7 @@ impl<S: UnitOfWork> Tx<S> {
         let parent = &self.parent;
         let subject = options.subject.unwrap_or_else(|| resources::subject(&parent.prefix, M::NAME));
         resources::check_subject(&subject).map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
-        let ordinal = u32::try_from(self.messages.kept.len())
-            .map_err(|_| Error::new(ErrorKind::Invalid, "more than 4,294,967,295 messages in one call"))?;
-        let id = parent.id.child(&parent.consumer, ordinal);
+        let id = parent.id.child(&parent.consumer, self.messages.next);
         let codec = Str::from_static(<M::Codec as Codec<M>>::NAME);
         let mut envelope = Envelope::new(id, Str::from_static(M::NAME), codec, Bytes::new());
         envelope.correlation = parent.correlation;
@@ -82,27 +91,47 @@ impl<S: UnitOfWork> Tx<S> {
         envelope.trace = options.trace.or(parent.trace);
         envelope.key = options.key.or_else(|| message.key());
         envelope.headers = options.headers;
+        let _span = created(&subject, &envelope).entered();
         let start = self.messages.frames.len();
         envelope
             .encode_with(&mut self.messages.frames, |out| <M::Codec as Codec<M>>::encode(message, out))
             .map_err(|error| error.context(format_args!("publishing `{}`", M::NAME)))?;
         let frame = start..self.messages.frames.len();
+        self.messages.next += 1;
         self.messages.kept.push(Kept { id, subject, key: envelope.key, due: options.due, frame });
         Ok(id)
     }
 }
 
+/// The span of a message's making, by the names of OpenTelemetry's conventions: it leaves later, in a batch.
+fn created(subject: &Str, envelope: &Envelope) -> tracing::Span {
+    if !tracing::span_enabled!(target: "catga::create", tracing::Level::INFO) {
+        return tracing::Span::none();
+    }
+    tracing::info_span!(
+        target: "catga::create",
+        "create",
+        otel.name = format!("create {subject}"),
+        otel.kind = "producer",
+        messaging.operation.name = "create",
+        messaging.operation.r#type = "create",
+        messaging.destination.name = subject.as_str(),
+        messaging.message.id = %envelope.id,
+        messaging.message.conversation_id = %envelope.correlation,
+    )
+}
+
 impl<S: UnitOfWork> Deref for Tx<S> {
     type Target = S::Tx;
     fn deref(&self) -> &S::Tx {
-        let Some(tx) = &self.tx else { unreachable!("only a `Tx` that is being dropped is empty") };
+        let Some(tx) = &self.tx else { panic!("{GONE}") };
         tx
     }
 }
 
 impl<S: UnitOfWork> DerefMut for Tx<S> {
     fn deref_mut(&mut self) -> &mut S::Tx {
-        let Some(tx) = &mut self.tx else { unreachable!("only a `Tx` that is being dropped is empty") };
+        let Some(tx) = &mut self.tx else { panic!("{GONE}") };
         tx
     }
 }
@@ -140,14 +169,18 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
     async fn from_call(store: &Arc<S>, call: &mut Call<'_>) -> Result<Self> {
         if call.unit().is_none() {
             let tx = store.begin().await?;
-            call.lend(Box::new(Unit::new(store.clone(), tx)));
+            let mut unit = Unit::new(store.clone(), tx);
+            if let Some(mark) = call.mark()
+                && !unit.enter(&mark).await?
+            {
+                call.set_duplicate();
+                return Err(mark.duplicate());
+            }
+            call.lend(Box::new(unit));
         }
-        let (context, trace) = (call.context().clone(), call.trace());
-        let resources = call.resources();
-        let (tx, home, messages) = unit::<S>(call)?.open_call(resources).await?;
-        let (id, correlation, consumer) = (context.id, context.correlation, context.consumer);
-        let parent = Parent { id, correlation, consumer, trace, prefix: resources.prefix() };
-        Ok(Self { tx: Some(tx), home, messages, parent })
+        let parent = Parent::of(call);
+        let bare = call.resources().sabotaged(Fault::NoSavepoint);
+        Self::open(unit::<S>(call)?, parent, bare).await
     }
 
     async fn after(_: &Arc<S>, call: &mut Call<'_>, keep: bool) -> Result<()> {
@@ -156,7 +189,31 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
     }
 }
 
-fn unit<'c, S: UnitOfWork>(call: &'c mut Call<'_>) -> Result<&'c mut Unit<S>> {
+impl<S: UnitOfWork> Tx<S> {
+    /// Opens a call in a unit of work, and takes its transaction.
+    pub(crate) async fn open(unit: &mut Unit<S>, parent: Parent, bare: bool) -> Result<Self> {
+        let store = unit.store().clone();
+        let (tx, home, messages) = unit.open_call(bare).await?;
+        Ok(Self { tx: Some(tx), home, store, messages, parent })
+    }
+
+    /// Takes the transaction out, for a call within this one.
+    pub(crate) fn take(&mut self) -> Option<S::Tx> {
+        self.tx.take()
+    }
+
+    /// Brings it back; `None` where that call lost it. `abandoned`: that call had not answered.
+    pub(crate) fn bring_back(&mut self, tx: Option<S::Tx>, abandoned: bool) {
+        self.tx = tx;
+        self.messages.abandoned |= abandoned;
+    }
+}
+
+/// Why a `Tx` can be empty while its handler has it.
+const GONE: &str = "a call within this transaction did not give it back (its `Tx` was moved into a task or kept); \
+                    nothing of it will be committed";
+
+pub(crate) fn unit<'c, S: UnitOfWork>(call: &'c mut Call<'_>) -> Result<&'c mut Unit<S>> {
     call.open_unit().ok_or_else(call::other_unit::<S>)
 }
 
@@ -184,6 +241,10 @@ impl<S: UnitOfWork> Home<S> {
 pub(crate) struct Messages {
     frames: Vec<u8>,
     kept: Vec<Kept>,
+    /// The ordinal of the next child.
+    pub(crate) next: u32,
+    /// A call within this one was dropped before it had answered.
+    abandoned: bool,
 }
 
 #[derive(Clone)]
@@ -203,6 +264,11 @@ impl Messages {
     pub(crate) fn clear(&mut self) {
         self.frames.clear();
         self.kept.clear();
+        (self.next, self.abandoned) = (0, false);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     pub(crate) fn outgoing(&self) -> Vec<Outgoing<'_>> {

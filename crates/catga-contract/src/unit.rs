@@ -1,6 +1,7 @@
 use crate::{
     Error, ErrorKind, NewLetter, Outbox, Outgoing, Resources, Result, Settle, Token,
     boxed::{BoxFuture, BoxTransport},
+    call::Mark,
     resources::Fault,
     tx::{Home, Messages},
 };
@@ -200,6 +201,23 @@ impl<S: UnitOfWork> Unit<S> {
         self.tx.as_mut().ok_or_else(left)
     }
 
+    pub(crate) fn store(&self) -> &Arc<S> {
+        &self.store
+    }
+
+    /// Marks a delivery as handled; `false` where it was handled before.
+    pub(crate) async fn enter(&mut self, mark: &Mark) -> Result<bool> {
+        let store = self.store.clone();
+        let id = mark.id.to_bytes();
+        match store.enter(self.tx().await?, InboxKey { consumer: &mark.consumer, key: &id }).await? {
+            Entry::New => Ok(true),
+            Entry::Done(_) => Ok(false),
+            Entry::Busy { retry_after } => {
+                Err(Error::new(ErrorKind::Busy, "it is being handled already").with_pause(retry_after))
+            }
+        }
+    }
+
     /// Commits what was done; returns when it is durable.
     ///
     /// # Errors
@@ -214,11 +232,11 @@ impl<S: UnitOfWork> Unit<S> {
         self.store.commit(tx).await
     }
 
-    /// Opens the savepoint of a call and hands the transaction out.
-    pub(crate) async fn open_call(&mut self, resources: &Resources) -> Result<(S::Tx, Arc<Home<S>>, Messages)> {
+    /// Opens the savepoint of a call, unless `bare` asks for that defect, and hands the transaction out.
+    pub(crate) async fn open_call(&mut self, bare: bool) -> Result<(S::Tx, Arc<Home<S>>, Messages)> {
         self.tx().await?;
         let mut tx = self.tx.take().ok_or_else(left)?;
-        if !resources.sabotaged(Fault::NoSavepoint) {
+        if !bare {
             match self.store.savepoint(&mut tx).await {
                 Ok(savepoint) => self.in_call = Some(savepoint),
                 Err(error) => {
@@ -234,6 +252,8 @@ impl<S: UnitOfWork> Unit<S> {
     pub(crate) async fn close_call(&mut self, resources: &Resources, keep: bool) -> Result<()> {
         self.recover()?;
         let tx = self.tx.as_mut().ok_or_else(left)?;
+        let abandoned = self.messages.is_abandoned();
+        let keep = keep && !abandoned;
         if keep && !self.messages.is_empty() {
             self.store.put(tx, &self.messages.outgoing()).await?;
         }
@@ -244,7 +264,18 @@ impl<S: UnitOfWork> Unit<S> {
             self.leaked.append(&self.messages);
         }
         self.messages.clear();
+        if abandoned {
+            let text = "it dropped a call within its transaction before that one had answered; nothing of both was kept. \
+                        Let `Bus::send_in` answer, or put the time limit around the outer call";
+            return Err(Error::new(ErrorKind::Handler, text));
+        }
         Ok(())
+    }
+
+    /// The transaction, to be given back to the call that this unit was made for; `None` where it left its handler.
+    pub(crate) fn into_tx(mut self) -> Option<S::Tx> {
+        self.recover().ok()?;
+        self.tx
     }
 
     /// Takes the transaction from where a dropped `Tx` left it.

@@ -1,6 +1,6 @@
 //! Handlers whose types are forgotten: how a message finds the function that answers it.
 
-use crate::metrics::Consumed;
+use crate::{metrics::Consumed, registry::TypeRegistry};
 use catga_contract::{
     Call, Codec, Envelope, Error, ErrorKind, Event, Handler, IntoHandler, Message, Needs, Request, Resources, Result,
     Str, Wire,
@@ -146,8 +146,18 @@ pub(crate) struct Consumer {
     pub(crate) parks: bool,
     /// The store in whose transaction its handlers work, if they take a `Tx`.
     pub(crate) unit: Option<TypeId>,
+    /// What its handlers take of it.
+    pub(crate) takes: Takes,
     /// What became of deliveries that no route takes.
     pub(crate) unknown: Consumed,
+}
+
+/// How a consumer's handlers come to a transaction. One that begins its own makes its whole consumer so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Takes {
+    Nothing,
+    Tx,
+    Later,
 }
 
 /// One message that a consumer takes.
@@ -219,6 +229,8 @@ pub(crate) struct PendingRoute {
     aliases: &'static [&'static str],
     version: u16,
     codec: &'static str,
+    /// Adds the message to the registry.
+    pub(crate) register: fn(&mut TypeRegistry),
     prepare: PrepareRun,
 }
 
@@ -237,17 +249,35 @@ impl PendingRoute {
             Some(Box::new(Decoded(handler, PhantomData::<fn(M)>)))
         });
         let codec = <M::Codec as Codec<M>>::NAME;
-        Self { consumer, about, parks: false, aliases: M::ALIASES, version: M::VERSION, codec, prepare }
+        Self {
+            consumer,
+            about,
+            parks: false,
+            aliases: M::ALIASES,
+            version: M::VERSION,
+            codec,
+            register: TypeRegistry::add::<M>,
+            prepare,
+        }
     }
 
-    /// The route, and the store of its `Tx`.
-    pub(crate) fn prepare(self, resources: &Resources, problems: &mut Vec<String>) -> (Option<Route>, Option<TypeId>) {
+    /// The route, and what it takes of which store.
+    pub(crate) fn prepare(
+        self,
+        resources: &Resources,
+        problems: &mut Vec<String>,
+    ) -> (Option<Route>, Option<TypeId>, Takes) {
         let Self { consumer, about, aliases, version, codec, prepare, .. } = self;
         let mut needs =
             Needs::new(format!("consumer `{consumer}`, handler `{}` of `{}`,", about.handler, about.message));
         let run = prepare(resources, &mut needs);
         problems.extend_from_slice(needs.problems());
         let consumed = Consumed::default();
-        (run.map(|run| Route { about, aliases, version, codec, consumed, run }), needs.unit())
+        let takes = match needs.unit() {
+            _ if needs.is_late() => Takes::Later,
+            Some(_) => Takes::Tx,
+            None => Takes::Nothing,
+        };
+        (run.map(|run| Route { about, aliases, version, codec, consumed, run }), needs.unit(), takes)
     }
 }

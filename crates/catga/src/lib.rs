@@ -37,6 +37,8 @@
     not(feature = "json"),
     doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |"
 )]
+//! | `msgpack` | no | `MessagePack`, a codec over serde |
+//! | `protobuf` | no | `Protobuf`, a codec for types that derive `prost::Message` |
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
 //! | `axum` | no | `catga::axum`: commands over HTTP, problems, readiness, shutdown; with `json` |
 //! | `cache` | no | `behavior::Cache`, answers kept for a while, by the crate `moka` |
@@ -53,43 +55,60 @@ pub mod axum;
 mod backoff;
 pub mod behavior;
 mod build;
+mod bus;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod codec;
 mod describe;
 mod handlers;
-#[cfg(feature = "json")]
-mod json;
 mod metrics;
 mod panic;
 mod parts;
+mod probe;
 mod publish;
+mod registry;
 mod relay;
 mod send;
 mod stop;
 mod store;
+pub mod testing;
 mod worker;
 
 #[cfg(feature = "json")]
-pub use crate::json::Json;
+pub use crate::codec::json::Json;
+#[cfg(feature = "msgpack")]
+pub use crate::codec::message_pack::MessagePack;
+#[cfg(feature = "protobuf")]
+pub use crate::codec::protobuf::Protobuf;
 pub use crate::{
     app::App,
     backoff::Backoff,
     build::{Builder, ConsumerBuilder},
+    bus::Bus,
     describe::Description,
     metrics::Metrics,
+    registry::TypeRegistry,
     send::{Failures, send_to},
 };
+/// What the derives name.
 #[doc(hidden)]
-pub use catga_contract::__private;
+pub mod __private {
+    #[cfg(feature = "json")]
+    pub use crate::codec::json::JsonSerde;
+    #[cfg(not(feature = "json"))]
+    pub use crate::probe::JsonAny as JsonSerde;
+    pub use crate::probe::{JsonAny, JsonProbe};
+    pub use catga_contract::{__private::*, JsonForm};
+}
 #[cfg(feature = "sabotage")]
 #[doc(hidden)]
 pub use catga_contract::Fault;
 pub use catga_contract::{
     Behavior, Behaviors, BoxError, BoxTransport, Call, Capabilities, Codec, Context, DeadLetters, Delivery, Durability,
     Entered, Entry, Envelope, Error, ErrorKind, Event, FromCall, Handler, HandlerExt, HandlerFn, Headers, Inbox,
-    InboxKey, IntoHandler, Key, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel, PublishOptions,
-    Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str, Subject,
-    SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
+    InboxKey, IntoHandler, Key, Later, Letter, LetterId, Message, MessageId, Needs, Outbox, Outcome, Parcel,
+    PublishOptions, Registration, Request, Resources, Result, SendOptions, Settle, Settler, Sink, State, StoreId, Str,
+    Subject, SubscribeOptions, Subscription, ToKey, Token, Transport, Tx, UnitOfWork, Wire,
 };
 pub use catga_derive::{Event, Request, handler};
 /// The embedded durable store and queue: one SQLite file.

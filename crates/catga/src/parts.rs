@@ -3,8 +3,10 @@
 use crate::{
     app::{App, Core},
     backoff::Backoff,
-    handlers::{Consumer, Handlers, Pending, PendingRoute},
+    bus::Place,
+    handlers::{Consumer, Handlers, Pending, PendingRoute, Takes},
     metrics::Consumed,
+    registry::TypeRegistry,
     store::AnyStore,
 };
 use catga_contract::{
@@ -21,6 +23,7 @@ pub(crate) struct Parts {
     pub(crate) transport: Option<BoxTransport>,
     pub(crate) handlers: Vec<Pending>,
     pub(crate) routes: Vec<PendingRoute>,
+    pub(crate) types: TypeRegistry,
     /// The behavior that was added last, until a handler is added behind it.
     pub(crate) idle: Option<&'static str>,
     pub(crate) problems: Vec<String>,
@@ -44,6 +47,7 @@ impl Parts {
             transport: None,
             handlers: Vec::new(),
             routes: Vec::new(),
+            types: TypeRegistry::default(),
             idle: None,
             problems: Vec::new(),
             backoff: Backoff::default(),
@@ -71,8 +75,20 @@ impl Parts {
 
     pub(crate) async fn build(mut self) -> Result<App> {
         self.end_of_behaviors();
-        let Self { name, prefix, additions, stores, transport, handlers, routes, mut problems, backoff, drain, .. } =
-            self;
+        let Self {
+            name,
+            prefix,
+            additions,
+            stores,
+            transport,
+            handlers,
+            routes,
+            mut types,
+            mut problems,
+            backoff,
+            drain,
+            ..
+        } = self;
         problems.extend(name_problem("application", &name, NAME_MAX));
         problems.extend(backoff.problem().map(|problem| format!("there is {problem}")));
         let mut resources = Resources::new(prefix);
@@ -80,6 +96,8 @@ impl Parts {
             problems.push(format!("there is a patience of {:?}; 1 ms to 20 s", self.patience));
         }
         resources.set_patience(Patience { limit: self.patience, sleep: |time| Box::pin(tokio::time::sleep(time)) });
+        let bus = Arc::new(Place::default());
+        resources.add_state(bus.clone());
         problems.extend(additions.into_iter().filter_map(|add| add(&mut resources)));
         #[cfg(feature = "sabotage")]
         if let Some(fault) = self.fault {
@@ -87,6 +105,7 @@ impl Parts {
         }
         let about = handlers.iter().map(|pending| pending.about.clone()).collect();
         let handlers = prepare_handlers(handlers, &resources, &mut problems);
+        routes.iter().for_each(|route| (route.register)(&mut types));
         let consumers = prepare_consumers(routes, &name, &resources, &mut problems);
         let transport = transport.or_else(|| stores.iter().find_map(|store| store.queue()));
         let keeps_order = |transport: &BoxTransport| transport.capabilities().order == Order::Key;
@@ -124,6 +143,7 @@ impl Parts {
             name,
             resources,
             handlers,
+            types,
             about,
             consumers,
             stores,
@@ -135,6 +155,7 @@ impl Parts {
             client,
         };
         let app = App::new(core);
+        bus.set(&app);
         #[cfg(feature = "json")]
         for store in &app.0.stores {
             store.keep_description(&app.0.name, &app.describe().to_json().to_string()).await?;
@@ -178,6 +199,7 @@ fn prepare_consumers(
                 routes: Vec::new(),
                 parks: route.parks,
                 unit: None,
+                takes: Takes::Nothing,
                 unknown: Consumed::default(),
             });
         }
@@ -186,11 +208,12 @@ fn prepare_consumers(
         if consumer.routes.iter().any(|other| other.about.message == message) {
             problems.push(format!("consumer `{name}` takes `{message}` twice; each message has one handler there"));
         }
-        let (route, unit) = route.prepare(resources, problems);
+        let (route, unit, takes) = route.prepare(resources, problems);
         if consumer.unit.is_some() && unit.is_some() && consumer.unit != unit {
             problems.push(format!("consumer `{name}` works in two stores; give each its own consumer"));
         }
         consumer.unit = consumer.unit.or(unit);
+        consumer.takes = consumer.takes.max(takes);
         consumer.routes.extend(route);
     }
     consumers.into_iter().map(Arc::new).collect()

@@ -95,7 +95,7 @@ impl App {
         if failures.is_empty() { Ok(()) } else { Err(Failures(failures)) }
     }
 
-    fn handler<R: Request>(&self) -> Result<&Named<R>> {
+    pub(crate) fn handler<R: Request>(&self) -> Result<&Named<R>> {
         self.0.handlers.request::<R>().ok_or_else(|| {
             let text =
                 format!("application `{}` has no handler for `{}`: add it with `.handle(…)`", self.0.name, R::NAME);
@@ -105,13 +105,21 @@ impl App {
 }
 
 /// One call: the handler, then the commit of what it wrote.
-async fn answer<M: Message>(named: &Named<M>, call: &mut Call<'_>, message: M) -> Result<M::Reply> {
-    let about = |error: Error| error.context(format_args!("handler `{}` of `{}`", named.name, M::NAME));
-    let answer = named.handler.handle(call, message).await.map_err(about);
+pub(crate) async fn answer<M: Message>(named: &Named<M>, call: &mut Call<'_>, message: M) -> Result<M::Reply> {
+    let answer = within(named, call, message).await;
     if !call.has_unit() {
         return answer;
     }
-    finish::<M>(call, answer).await.map_err(about)
+    finish::<M>(call, answer).await.map_err(|error| about(named, error))
+}
+
+/// A call within another one's unit of work, which is committed there or not at all.
+pub(crate) async fn within<M: Message>(named: &Named<M>, call: &mut Call<'_>, message: M) -> Result<M::Reply> {
+    named.handler.handle(call, message).await.map_err(|error| about(named, error))
+}
+
+fn about<M: Message>(named: &Named<M>, error: Error) -> Error {
+    error.context(format_args!("handler `{}` of `{}`", named.name, M::NAME))
 }
 
 /// Commits what a call wrote where its answer keeps it; undoes it elsewhere.

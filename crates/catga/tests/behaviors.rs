@@ -720,7 +720,11 @@ mod consumed {
         }
 
         let (spans, store) = (Spans::of("catga::send"), store().await);
-        let _listening = spans.listen();
+        let created = Spans::of("catga::create");
+        let _listening = {
+            use tracing_subscriber::layer::SubscriberExt;
+            tracing::subscriber::set_default(tracing_subscriber::registry().with(spans.clone()).with(created.clone()))
+        };
         let app = strict(&store).handle(begin).on("mail", write).build().await.unwrap();
         let id = app.publish(Happened(1)).await.unwrap().to_string();
         let mut expected = BTreeMap::from(
@@ -738,6 +742,17 @@ mod consumed {
         );
         assert_eq!(spans.take(), expected);
 
+        app.send(Begin(1)).await.unwrap();
+        app.run_until_idle().await.unwrap();
+        let (created, mut sent) = (created.take(), spans.take());
+        sent.remove("messaging.system");
+        sent.extend([
+            ("messaging.operation.name".into(), "create".into()),
+            ("messaging.operation.type".into(), "create".into()),
+            ("otel.name".into(), "create catga.happened".into()),
+        ]);
+        assert_eq!(created, sent, "what a handler publishes is created there and leaves later");
+
         app.send(Begin(2)).await.unwrap();
         app.run_until_idle().await.unwrap();
         expected.retain(|name, _| !name.starts_with("messaging.message."));
@@ -748,6 +763,32 @@ mod consumed {
         app.publish(large).await.unwrap_err();
         let span = spans.take();
         assert_eq!((span["error.type"].as_str(), span["otel.status_code"].as_str()), ("invalid", "ERROR"));
+    }
+
+    #[tokio::test]
+    async fn a_message_carries_the_trace_of_its_cause_or_the_one_that_is_named() {
+        #[derive(Request, Serialize, Deserialize)]
+        #[catga(name = "begin", reply = ())]
+        struct Begin(Option<[u8; 16]>);
+
+        async fn begin(Begin(other): Begin, mut tx: Tx<Sqlite>) -> catga::Result<()> {
+            let trace = other.map(|_| OTHER);
+            tx.publish_with(Happened(1), catga::PublishOptions { trace, ..Default::default() }).map(drop)
+        }
+
+        const OWN: [u8; 55] = *b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        const OTHER: [u8; 55] = *b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let store = store().await;
+        let app = strict(&store).handle(begin).build().await.unwrap();
+        for other in [None, Some([0; 16])] {
+            let options = SendOptions { trace: Some(OWN), ..Default::default() };
+            app.send_with(Begin(other), options).await.unwrap();
+        }
+        let sql = "SELECT frame FROM catga_outbox ORDER BY seq";
+        let frames: Vec<Vec<u8>> =
+            store.read(|db| db.prepare(sql)?.query_map((), |row| row.get(0))?.collect()).unwrap();
+        let traces = frames.into_iter().map(|frame| catga::Envelope::decode(&frame.into()).unwrap().trace);
+        assert_eq!(traces.collect::<Vec<_>>(), [Some(OWN), Some(OTHER)]);
     }
 
     #[cfg(feature = "rate-limit")]

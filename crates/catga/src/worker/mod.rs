@@ -6,18 +6,21 @@
 //!
 //! Long because the steps of a delivery are one protocol, which is read from top to bottom.
 
+mod lanes;
+
 use crate::{
     app::Core,
-    handlers::{Consumer, Route},
+    handlers::{Consumer, Route, Takes},
     panic,
     relay::TROUBLE,
     stop::Stopped,
 };
 use catga_contract::{
     __private::scope, AnyUnit, BoxSettler, BoxTransport, Call, Delivery, Entry, Envelope, Error, ErrorKind, Fault,
-    InboxKey, NewLetter, Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit, UnitOfWork,
+    InboxKey, NewLetter, Order, Result, Settle, Settler, SubscribeOptions, Subscription, Token, Transport, Unit,
+    UnitOfWork,
 };
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures_util::FutureExt;
 use std::{
     any::Any,
     collections::VecDeque,
@@ -30,8 +33,6 @@ use std::{
 const BATCH: usize = 64;
 /// A transaction takes no further delivery after so long.
 const BATCH_TIME: Duration = Duration::from_millis(20);
-/// How many calls of a handler without a `Tx` run at a time.
-const CALLS: usize = 16;
 /// How long a delivery waits whose handler found something busy or unreachable and named no pause.
 const UNREACHABLE: Duration = Duration::from_secs(1);
 
@@ -50,13 +51,15 @@ pub(crate) async fn run<S: UnitOfWork>(store: Arc<S>, work: Work) -> Result<()> 
     let mut subscription = work.transport.subscribe(options).await?;
     let settler = subscription.settler();
     let shared = work.transport.shares() == Some(store.id());
-    let worker = Worker { store, work, settler, shared };
-    let (mut waiting, mut batch, mut failures) = (VecDeque::new(), Vec::new(), 0);
+    let ordered = work.transport.capabilities().order == Order::Key;
+    let worker = Worker { store, work, settler, shared, ordered };
+    let (mut waiting, mut batch, mut failures) = (Waiting::default(), Vec::new(), 0);
     loop {
-        if waiting.is_empty() {
+        if waiting.deliveries.is_empty() {
             let next = worker.work.stop.unless(subscription.next_batch(BATCH, &mut batch));
             let Some(next) = next.await else { return Ok(()) };
-            waiting.extend(batch.drain(..));
+            waiting.held.clear();
+            waiting.deliveries.extend(batch.drain(..));
             if let Err(error) = next {
                 failures += 1;
                 worker.trouble("no deliveries", &error, failures).await;
@@ -94,7 +97,20 @@ struct Worker<S: UnitOfWork> {
     settler: BoxSettler,
     /// Whether the queue lies in the store, so that settlements commit with the effects.
     shared: bool,
+    /// Whether the messages of a key must keep their order whatever fails.
+    ordered: bool,
 }
+
+/// One batch of deliveries.
+#[derive(Default)]
+struct Waiting {
+    deliveries: VecDeque<Delivery>,
+    /// Keys of which one came before and is not done with: the later ones of the batch go back unstarted.
+    held: Vec<u64>,
+}
+
+/// A delivery that goes back unstarted.
+const BACK: Settle = Settle::Again { pause: Duration::ZERO, counts: false };
 
 /// How a transaction ended.
 enum Progress {
@@ -110,6 +126,17 @@ enum Verdict {
     /// The error, for the log.
     Again(Error),
     Buried(Error),
+    /// It was not started: one of its key before it is not done with.
+    Back,
+}
+
+/// What a handler's call left.
+struct Called<S: UnitOfWork> {
+    /// The unit of work that was lent to it, or that it opened.
+    unit: Option<Box<Unit<S>>>,
+    answer: Result<()>,
+    /// It found that the message had been handled before.
+    duplicate: bool,
 }
 
 /// The store failed: nothing of the transaction may be committed.
@@ -133,31 +160,40 @@ impl<S: UnitOfWork> Worker<S> {
     }
 
     /// Handles deliveries from the front of `waiting` in one transaction, and takes those out that are settled.
-    async fn transaction(&self, waiting: &mut VecDeque<Delivery>) -> Result<Progress> {
-        let known = waiting.iter().position(|delivery| self.newer(delivery).is_some()).unwrap_or(waiting.len());
+    async fn transaction(&self, waiting: &mut Waiting) -> Result<Progress> {
+        let deliveries = &waiting.deliveries;
+        let known = deliveries.iter().position(|delivery| self.newer(delivery).is_some()).unwrap_or(deliveries.len());
         if known == 0 {
-            let report = waiting.front().and_then(|delivery| self.newer(delivery)).unwrap_or_default();
+            let report = deliveries.front().and_then(|delivery| self.newer(delivery)).unwrap_or_default();
             return Ok(Progress::Paused(report));
         }
-        match self.work.consumer.unit {
-            Some(_) => self.with_tx(waiting, known).await?,
-            None => self.without_tx(waiting, known).await?,
+        match self.work.consumer.takes {
+            Takes::Tx => self.with_tx(waiting, known).await?,
+            Takes::Later => self.later(waiting, known).await?,
+            Takes::Nothing => self.without_tx(waiting, known).await?,
         }
         Ok(Progress::Worked)
     }
 
     /// The first `known` deliveries, as many as one transaction takes.
-    async fn with_tx(&self, waiting: &mut VecDeque<Delivery>, known: usize) -> Result<()> {
+    async fn with_tx(&self, waiting: &mut Waiting, known: usize) -> Result<()> {
         if self.work.core.resources.sabotaged(Fault::AckFirst) {
-            self.settle_alone(waiting.iter().map(|delivery| (delivery.token, Settle::Done)).collect()).await?;
+            self.settle_alone(waiting.deliveries.iter().map(|delivery| (delivery.token, Settle::Done)).collect())
+                .await?;
         }
         let mut unit = Box::new(Unit::new(self.store.clone(), self.store.begin().await?));
         let began = Instant::now();
-        let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
-        for delivery in waiting.iter().take(known) {
+        let (mut verdicts, mut answers, mut held) = (Vec::new(), Vec::new(), waiting.held.clone());
+        for delivery in waiting.deliveries.iter().take(known) {
+            if delivery.key.is_some_and(|key| held.contains(&key)) {
+                self.settle(unit.tx().await?, delivery, BACK, &mut answers).await?;
+                verdicts.push(Verdict::Back);
+                continue;
+            }
             match self.deliver(unit, delivery, &mut answers).await {
                 Ok((back, verdict)) => {
                     unit = back;
+                    held.extend(self.holds_up(delivery, &verdict));
                     verdicts.push(verdict);
                 }
                 Err(Fatal { error, guilty: false }) => return Err(error),
@@ -171,10 +207,21 @@ impl<S: UnitOfWork> Worker<S> {
             }
         }
         self.commit(*unit, &answers).await?;
-        for (delivery, verdict) in waiting.drain(..verdicts.len()).zip(verdicts) {
+        waiting.held = held;
+        for (delivery, verdict) in waiting.deliveries.drain(..verdicts.len()).zip(verdicts) {
             self.tell(&delivery, &verdict);
         }
         Ok(())
+    }
+
+    /// The key whose later messages must not be handled yet.
+    fn holds_up(&self, delivery: &Delivery, verdict: &Verdict) -> Option<u64> {
+        let holds = match verdict {
+            Verdict::Committed | Verdict::Duplicate => false,
+            Verdict::Again(_) | Verdict::Back => true,
+            Verdict::Buried(_) => self.work.consumer.parks,
+        };
+        delivery.key.filter(|_| self.ordered && holds)
     }
 
     /// One delivery inside the transaction of its batch.
@@ -221,12 +268,12 @@ impl<S: UnitOfWork> Worker<S> {
                 }
             }
         }
-        let (back, answer) = self.call(Some(unit), envelope, route, delivery).await;
-        let Some(mut unit) = back else {
+        let called = self.call(Some(unit), envelope, route, delivery).await;
+        let Some(mut unit) = called.unit else {
             let text = "its unit of work did not come back";
             return Err(Fatal { error: Error::new(ErrorKind::Handler, text), guilty: true });
         };
-        let verdict = match answer {
+        let verdict = match called.answer {
             Ok(()) => {
                 let tx = unit.tx().await.map_err(guilty)?;
                 store.finish(tx, key, &[]).await.map_err(guilty)?;
@@ -287,7 +334,7 @@ impl<S: UnitOfWork> Worker<S> {
         envelope: &Envelope,
         route: &Route,
         delivery: &Delivery,
-    ) -> (Option<Box<Unit<S>>>, Result<()>) {
+    ) -> Called<S> {
         let (core, consumer) = (&self.work.core, &self.work.consumer);
         let attempt = delivery.started + 1;
         let mut call = Call::delivered(&core.resources, envelope, &consumer.name, attempt);
@@ -316,7 +363,7 @@ impl<S: UnitOfWork> Worker<S> {
             error.context(format_args!("consumer `{consumer}`, handler `{handler}`, message {id} `{name}`"))
         });
         let unit = call.take_unit().and_then(|unit: Box<dyn AnyUnit>| (unit as Box<dyn Any>).downcast().ok());
-        (unit, answer)
+        Called { unit, answer, duplicate: call.is_duplicate() }
     }
 
     /// Settles a failed delivery: again after a pause, or as a dead letter.
@@ -399,13 +446,14 @@ impl<S: UnitOfWork> Worker<S> {
 
     /// The delivery at `at` spoiled the transaction of its batch: its failure is settled in a transaction of its own,
     /// and the others, which were undone with it, are handled again.
-    async fn convict(&self, waiting: &mut VecDeque<Delivery>, at: usize, error: Error) -> Result<()> {
-        let Some(delivery) = waiting.get(at) else { return Err(error) };
+    async fn convict(&self, waiting: &mut Waiting, at: usize, error: Error) -> Result<()> {
+        let Some(delivery) = waiting.deliveries.get(at) else { return Err(error) };
         let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
         let mut answers = Vec::new();
         let verdict = self.conclude(unit.tx().await?, delivery, error, &mut answers).await?;
         self.commit(unit, &answers).await?;
-        if let Some(delivery) = waiting.remove(at) {
+        if let Some(delivery) = waiting.deliveries.remove(at) {
+            waiting.held.extend(self.holds_up(&delivery, &verdict));
             self.tell(&delivery, &verdict);
         }
         Ok(())
@@ -418,37 +466,6 @@ impl<S: UnitOfWork> Worker<S> {
         let mut tx = self.store.begin().await?;
         self.store.settle(&mut tx, &answers).await?;
         self.store.commit(tx).await
-    }
-
-    /// Deliveries whose handler takes no `Tx`: its calls run side by side, outside any transaction, and without a
-    /// mark; what it did before a crash it does again.
-    async fn without_tx(&self, waiting: &mut VecDeque<Delivery>, known: usize) -> Result<()> {
-        // Boxed here: the compiler cannot infer the borrow through the stream's closures.
-        let calls: Vec<BoxFuture<'_, Result<()>>> =
-            waiting.iter().take(known).map(|delivery| self.alone(delivery).boxed()).collect();
-        let outcomes: Vec<Result<()>> = stream::iter(calls).buffered(CALLS).collect().await;
-        let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
-        let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
-        for (delivery, outcome) in waiting.iter().zip(outcomes) {
-            let tx = unit.tx().await?;
-            verdicts.push(match outcome {
-                Ok(()) => {
-                    self.settle(tx, delivery, Settle::Done, &mut answers).await?;
-                    Verdict::Committed
-                }
-                Err(error) => self.conclude(tx, delivery, error, &mut answers).await?,
-            });
-        }
-        self.commit(unit, &answers).await?;
-        for (delivery, verdict) in waiting.drain(..known).zip(verdicts) {
-            self.tell(&delivery, &verdict);
-        }
-        Ok(())
-    }
-
-    async fn alone(&self, delivery: &Delivery) -> Result<()> {
-        let (envelope, route) = self.readable(delivery)?;
-        self.call(None, envelope, route, delivery).await.1
     }
 
     fn tell(&self, delivery: &Delivery, verdict: &Verdict) {
@@ -464,6 +481,9 @@ impl<S: UnitOfWork> Worker<S> {
             Verdict::Duplicate => {
                 consumed.duplicate();
                 tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "duplicate");
+            }
+            Verdict::Back => {
+                tracing::debug!(target: "catga::delivery", %consumer, %id, attempt, "not started: one of its key waits");
             }
             Verdict::Again(error) => {
                 consumed.settled(Some(error));
