@@ -61,6 +61,7 @@ pub mod cli;
 mod codec;
 mod describe;
 mod handlers;
+pub mod memory;
 mod metrics;
 mod panic;
 mod parts;
