@@ -20,3 +20,14 @@ pub const FAULTS: &[(&str, Fault)] = &[
 pub fn fault(name: &str) -> Option<Fault> {
     FAULTS.iter().find(|(known, _)| *known == name).map(|(_, fault)| *fault)
 }
+
+/// The defect that the environment variable `CATGA_SABOTAGE` asks for: for the factories of conformance tests, which
+/// `cargo xtask sabotage` runs. No library reads it.
+///
+/// # Panics
+///
+/// Where there is no defect of that name: the cases would pass without one.
+pub fn wanted_fault() -> Option<Fault> {
+    let name = std::env::var("CATGA_SABOTAGE").ok().filter(|name| !name.is_empty())?;
+    Some(fault(&name).unwrap_or_else(|| panic!("there is no defect `{name}`")))
+}

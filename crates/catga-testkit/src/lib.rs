@@ -45,7 +45,7 @@ mod tools;
 
 pub use crate::{
     backend::{Backend, Breaks, Reopens, Rows},
-    fault::{FAULTS, fault},
+    fault::{FAULTS, fault, wanted_fault},
     history::{Claim, Demands, End, History, Op, Record, Start, Verdict},
     registry::{Case, GROUPS, Group},
     run::GUARD,
