@@ -29,20 +29,20 @@ pub enum Fault {
     NoSavepoint,
     /// In a store: marks messages without the consumer's name.
     MarkWithoutConsumer,
-    /// In a store: keeps the mark of what was undone.
+    /// In a store: marks what was given up as done.
     FailureIsDone,
     /// In a store: lets who lost a claim finish it.
     NoFence,
-    /// In a store: has one savepoint for everything inside a delivery.
+    /// In a store: undoes nothing inside a delivery.
     OneSavepoint,
-    /// In a store: does not look whether the transaction is still open.
+    /// In a store: does not look whether its transaction is still open.
     NoAutocommitCheck,
-    /// In a store: appends whatever version is expected.
-    NoVersionCheck,
     /// In a store: replays a letter to every consumer.
     ReplayToAll,
-    /// In a store: settles outside the transaction.
-    SettleOutside,
+    /// In a store: lets come again at once what shall come after a pause.
+    NoPause,
+    /// In a store: counts every try.
+    EveryTryCounts,
 }
 
 impl Resources {

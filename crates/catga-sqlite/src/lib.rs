@@ -51,6 +51,7 @@ mod lines;
 mod open;
 mod outbox;
 mod queue;
+mod sabotage;
 mod schema;
 mod sweep;
 mod transport;

@@ -10,18 +10,18 @@ use crate::{
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Savepoint,
-    Settle, StoreId, Token, UnitOfWork, partition,
+    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, Fault, InboxKey, NewLetter, Outgoing, Result,
+    Savepoint, Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 impl Sqlite {
     /// A turn to write, as a transaction.
     pub(crate) async fn open_tx(&self) -> Result<SqliteTx> {
         refuse_if_held(self.inner.id)?;
         let turn = self.inner.shared.turn().await.map_err(|error| self.about(error))?;
-        Ok(SqliteTx::new(turn))
+        Ok(SqliteTx::new(turn, self.sabotaged(Fault::NoAutocommitCheck)))
     }
 
     /// Refuses a transaction that another store lent, or that this one lent earlier.
@@ -35,6 +35,7 @@ impl Sqlite {
 
     /// The number of a consumer; made where it has none, by this transaction.
     fn consumer(&self, tx: &mut SqliteTx, name: &str) -> Result<i64> {
+        let name = if self.sabotaged(Fault::MarkWithoutConsumer) { "everybody" } else { name };
         if let Some(id) = self.inner.shared.hub.consumer(name) {
             return Ok(id);
         }
@@ -91,6 +92,7 @@ impl UnitOfWork for Sqlite {
 
     async fn release(&self, tx: &mut SqliteTx, savepoint: Savepoint, keep: bool) -> Result<()> {
         self.check(tx)?;
+        let keep = keep || savepoint.0 > 0 && self.sabotaged(Fault::OneSavepoint);
         tx.release(savepoint, keep)
     }
 
@@ -158,7 +160,10 @@ impl UnitOfWork for Sqlite {
             let before = queue.retry(seq);
             let again = match answer {
                 Settle::Done | Settle::Bury => None,
-                Settle::Again { pause, counts } => Some(queue.again(seq, *pause, *counts)),
+                Settle::Again { pause, counts } => {
+                    let pause = if self.sabotaged(Fault::NoPause) { Duration::ZERO } else { *pause };
+                    Some(queue.again(seq, pause, *counts || self.sabotaged(Fault::EveryTryCounts)))
+                }
             };
             tx.ours("settling", |db| match again {
                 None => {

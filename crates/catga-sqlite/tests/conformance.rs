@@ -25,7 +25,18 @@ impl Backend for Files {
 
     async fn open(&self) -> Result<Sqlite> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        Sqlite::open(self.folder.path().join(format!("{number}.db"))).await?.migrate(SCHEMA).await
+        let store = Sqlite::open(self.folder.path().join(format!("{number}.db"))).await?.migrate(SCHEMA).await?;
+        #[cfg(feature = "sabotage")]
+        let store = match catga_testkit::wanted_fault() {
+            Some(fault) => store.sabotage(fault),
+            None => store,
+        };
+        Ok(store)
+    }
+
+    #[cfg(feature = "sabotage")]
+    fn fault(&self) -> Option<catga_contract::Fault> {
+        catga_testkit::wanted_fault()
     }
 }
 
@@ -58,8 +69,34 @@ catga_testkit::conformance!(
     sqlite,
     files(),
     [
-        transport, settlement, order_stream, no_order_key, no_dedupe, atomic_batch, no_delay, no_groups, no_fenced_settle,
-        durable, unit, unit_queue, breaks, effects, outbox, inbox, inbox_in_tx, letters, replay, bad_data, resource,
-        durable_unit, durable_inbox, durable_letters, model_inbox, model_unit, model_queue, model_letters,
+        transport,
+        settlement,
+        order_stream,
+        order_key,
+        no_dedupe,
+        atomic_batch,
+        delay,
+        no_groups,
+        no_fenced_settle,
+        durable,
+        unit,
+        unit_queue,
+        breaks,
+        effects,
+        outbox,
+        inbox,
+        inbox_in_tx,
+        letters,
+        replay,
+        park,
+        bad_data,
+        resource,
+        durable_unit,
+        durable_inbox,
+        durable_letters,
+        model_inbox,
+        model_unit,
+        model_queue,
+        model_letters,
     ]
 );

@@ -11,9 +11,9 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("no-fence", Fault::NoFence),
     ("one-savepoint", Fault::OneSavepoint),
     ("no-autocommit-check", Fault::NoAutocommitCheck),
-    ("no-version-check", Fault::NoVersionCheck),
     ("replay-to-all", Fault::ReplayToAll),
-    ("settle-outside", Fault::SettleOutside),
+    ("no-pause", Fault::NoPause),
+    ("every-try-counts", Fault::EveryTryCounts),
 ];
 
 /// The defect of that name.

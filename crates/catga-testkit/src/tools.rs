@@ -129,10 +129,16 @@ pub(crate) fn settle<S: Subscription>(
     async move { settler.settle(&answers).await.expect("settling") }
 }
 
-/// Takes the next `wanted` and settles each as done.
+/// Takes the next `wanted` and settles each batch as done before the next, which may wait for it.
 pub(crate) async fn take_done(subscription: &mut impl Subscription, wanted: usize) -> Vec<Delivery> {
-    let taken = take(subscription, wanted).await;
-    settle(subscription, &taken, Settle::Done).await;
+    let mut taken = Vec::new();
+    while taken.len() < wanted {
+        let (missing, mut batch) = (wanted - taken.len(), Vec::new());
+        subscription.next_batch(missing, &mut batch).await.expect("deliveries");
+        assert!((1..=missing).contains(&batch.len()), "asked for {missing}, got {}", batch.len());
+        settle(subscription, &batch, Settle::Done).await;
+        taken.extend(batch);
+    }
     taken
 }
 
