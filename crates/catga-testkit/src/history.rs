@@ -1,3 +1,7 @@
+//! What was done, and what that must show.
+//!
+//! Long because the checker stands beside what it reads and the tests that see it find each fault.
+
 use catga_contract::{MessageId, Str};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -226,7 +230,7 @@ impl History {
     /// # Errors
     ///
     /// The verdict, where one of its lists is not empty or memory went beyond its bound.
-    pub fn verdict(&self, demands: &Demands) -> Result<Verdict, Verdict> {
+    pub fn verdict(&self, demands: &Demands) -> Result<Verdict, Box<Verdict>> {
         let records = self.records();
         let mut verdict = Verdict::default();
         let intents = intents(&records);
@@ -262,7 +266,7 @@ impl History {
         }
         let most = self.steps(|steps| steps.memory.iter().copied().max());
         verdict.memory = most.filter(|most| *most > demands.memory);
-        if verdict.is_whole() { Ok(verdict) } else { Err(verdict) }
+        if verdict.is_whole() { Ok(verdict) } else { Err(Box::new(verdict)) }
     }
 }
 

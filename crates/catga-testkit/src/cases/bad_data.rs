@@ -47,7 +47,7 @@ pub async fn what_is_no_frame_comes_with_its_bytes_and_why<B: Backend<Store: Tra
     let mut came: Vec<Vec<u8>> = Vec::new();
     for _ in &frames {
         let delivery = one(&mut subscription).await;
-        let error = delivery.message.as_ref().err().expect("it cannot be read");
+        let error = delivery.message.as_ref().expect_err("it cannot be read");
         assert_eq!(error.kind(), ErrorKind::Codec, "{error}");
         came.push(delivery.frame.to_vec());
         settle(&subscription, &[delivery], Settle::Bury).await;

@@ -30,7 +30,7 @@ pub mod no_dedupe {
     pub async fn one_id_published_twice_comes_twice_and_is_called_stored<B: Backend<Store: Transport>>(backend: B) {
         let store = registered(&backend, &[MAIL]).await;
         let twice = parcel(0);
-        publish(&store, &[twice.clone()]).await;
+        publish(&store, std::slice::from_ref(&twice)).await;
         publish(&store, &[twice]).await;
         let mut subscription = subscribe(&store, MAIL).await;
         assert_eq!(numbers(&take_done(&mut subscription, 2).await), [0, 0]);

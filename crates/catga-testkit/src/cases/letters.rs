@@ -119,7 +119,7 @@ pub mod replay {
         assert!(store.replay(id).await.unwrap());
         let mut subscription = subscribe(&store, MAIL).await;
         let delivery = take_done(&mut subscription, 1).await.remove(0);
-        assert!(delivery.frame == &bytes[..] && delivery.message.is_err());
+        assert!(delivery.frame == bytes[..] && delivery.message.is_err());
     }
 }
 

@@ -1,4 +1,6 @@
 //! Stores against models: random operations, the same on both, and every answer compared.
+//!
+//! Long because the models of all stores stand side by side, each a few steps and what they must answer.
 
 use crate::{
     Backend,
@@ -52,7 +54,7 @@ pub mod model_inbox {
                             }
                             Entered::Busy { .. } => assert!(known[at].claim.is_some() && known[at].answer.is_none()),
                             Entered::Done(answer) => {
-                                assert_eq!(Some(&answer[..]), known[at].answer.as_slice().get(..1))
+                                assert_eq!(answer, known[at].answer.as_slice());
                             }
                         }
                     }
@@ -119,6 +121,9 @@ pub mod model_unit {
         outbox: Vec<u64>,
     }
 
+    /// The open savepoints, and how things stood when each was opened.
+    type Before = Vec<(catga_contract::Savepoint, State)>;
+
     pub async fn a_unit_of_work_is_its_model<B: Backend<Store: UnitOfWork>>(backend: B) {
         let (store, names) = (open(&backend).await, Names::default());
         let (store, names) = (&store, &names);
@@ -131,7 +136,7 @@ pub mod model_unit {
         let key = |key: usize| InboxKey { consumer: &consumers[key % 2], key: &[[7, 7], [7, 0]][key / 2] };
         let (mut state, mut sent) = (State::default(), 0);
         let mut failed: Vec<u64> = Vec::new();
-        let mut open: Option<(S::Tx, State, Vec<(catga_contract::Savepoint, State)>)> = None;
+        let mut open: Option<(S::Tx, State, Before)> = None;
         for step in steps.into_iter().chain([Step::Commit]) {
             if open.is_none() && !matches!(step, Step::Sent(_) | Step::Failed(_)) {
                 open = Some((store.begin().await.unwrap(), state.clone(), Vec::new()));

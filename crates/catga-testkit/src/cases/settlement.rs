@@ -63,7 +63,7 @@ pub async fn rounds_of_failures_end_and_lose_nothing<B: Backend<Store: Transport
     let store = registered(&backend, &[MAIL]).await;
     publish(&store, &parcels(0..50)).await;
     let mut subscription = subscribe(&store, MAIL).await;
-    let mut tries = vec![0_u32; 50];
+    let mut tries = [0_u32; 50];
     let mut done = Vec::new();
     while done.len() < 50 {
         let mut batch = Vec::new();

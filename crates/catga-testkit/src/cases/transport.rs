@@ -1,3 +1,7 @@
+//! Messages on their way to consumers.
+//!
+//! Long because it is one group, and its cases are read side by side.
+
 use crate::{
     Backend, Claim, Demands, End, GROUPS, History, Op,
     tools::{
