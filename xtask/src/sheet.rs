@@ -54,11 +54,11 @@ fn page(cases: &[Case], tests: &BTreeMap<Test, bool>) -> String {
         if group != case.group {
             group = &case.group;
             let _ = write!(page, "\n## {}: {}\n\n| promise |", case.letter, case.about);
-            backends.iter().for_each(|backend| drop(write!(page, " {backend} |")));
+            backends.iter().for_each(|backend| page.push_str(&format!(" {backend} |")));
             let _ = write!(page, " case |\n|---|{}---|\n", "---|".repeat(backends.len()));
         }
         let _ = write!(page, "| {} |", case.promise);
-        backends.iter().for_each(|backend| drop(write!(page, " {} |", holds(backend, case))));
+        backends.iter().for_each(|backend| page.push_str(&format!(" {} |", holds(backend, case))));
         let _ = writeln!(page, " `{}::{}` |", case.group, case.name);
     }
     page
