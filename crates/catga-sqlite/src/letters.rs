@@ -7,7 +7,7 @@ use crate::{
     tx::SqliteTx,
 };
 use bytes::Bytes;
-use catga_contract::{DeadLetters, Envelope, Error, ErrorKind, Key, Letter, LetterId, NewLetter, Result};
+use catga_contract::{DeadLetters, Envelope, Error, ErrorKind, Fault, Key, Letter, LetterId, NewLetter, Result};
 use rusqlite::{OptionalExtension, Row};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -66,6 +66,10 @@ impl DeadLetters for Sqlite {
             // Claims pass it by, since its number is lower than all: it comes as one that was tried.
             let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone) VALUES (?1, ?2, 0, 0, 0)";
             db.execute(sql, (seq, consumer))?;
+            if self.sabotaged(Fault::ReplayToAll) {
+                let sql = "INSERT INTO catga_queue (consumer, frame) SELECT id, ?2 FROM catga_consumer WHERE id <> ?1";
+                db.execute(sql, (consumer, &frame[..]))?;
+            }
             db.execute("DELETE FROM catga_letter WHERE id = ?1", [id.0])
         })?;
         self.unpark(&mut tx, &name, parks)?;

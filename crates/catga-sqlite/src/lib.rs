@@ -54,6 +54,7 @@ mod open;
 mod outbox;
 mod outbox_rows;
 mod queue;
+mod sabotage;
 mod schema;
 mod sweep;
 mod transport;

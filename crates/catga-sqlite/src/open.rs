@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) sweep: Sweep,
     /// The folder of a temporary store; removed after the file is closed.
     folder: Option<tempfile::TempDir>,
+    #[cfg(feature = "sabotage")]
+    pub(crate) fault: std::sync::OnceLock<catga_contract::Fault>,
 }
 
 impl Sqlite {
@@ -225,6 +227,8 @@ impl Sqlite {
             outbox_heard: AtomicU64::new(u64::MAX),
             sweep: Sweep::default(),
             folder,
+            #[cfg(feature = "sabotage")]
+            fault: std::sync::OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }

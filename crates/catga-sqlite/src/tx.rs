@@ -17,6 +17,8 @@ pub struct SqliteTx {
     /// The savepoints that are open, from the outermost on.
     savepoints: Vec<Open>,
     pub(crate) effects: Vec<Effect>,
+    /// Never without a deliberate defect: does not look whether the transaction is still open.
+    blind: bool,
 }
 
 /// An open savepoint.
@@ -55,8 +57,8 @@ fn run_savepoint(connection: &Connection, verb: usize, depth: usize) -> rusqlite
 }
 
 impl SqliteTx {
-    pub(crate) fn new(turn: Turn) -> Self {
-        Self { turn, savepoints: Vec::new(), effects: Vec::new() }
+    pub(crate) fn new(turn: Turn, blind: bool) -> Self {
+        Self { turn, savepoints: Vec::new(), effects: Vec::new(), blind }
     }
 
     /// Runs a statement that answers no rows; answers how many rows it changed.
@@ -116,7 +118,7 @@ impl SqliteTx {
             work(&link.connection)
         });
         result.map_err(|error| {
-            self.turn.lost = ends_transaction(&self.turn.link().connection, &error);
+            self.turn.lost = ends_transaction(&self.turn.link().connection, &error).filter(|_| !self.blind);
             if let Some(denied) = denied {
                 let text = format!(
                     "{denied} is refused: the transaction belongs to the delivery and commits when the handler answers \

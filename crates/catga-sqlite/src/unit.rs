@@ -10,7 +10,7 @@ use crate::{
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::refuse_if_held, BoxStreams, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing,
+    __private::refuse_if_held, BoxStreams, BoxTransport, Entry, Error, ErrorKind, Fault, InboxKey, NewLetter, Outgoing,
     Result, Savepoint, Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
@@ -21,7 +21,7 @@ impl Sqlite {
     pub(crate) async fn open_tx(&self) -> Result<SqliteTx> {
         refuse_if_held(self.inner.id)?;
         let turn = self.inner.shared.turn().await.map_err(|error| self.about(error))?;
-        Ok(SqliteTx::new(turn))
+        Ok(SqliteTx::new(turn, self.sabotaged(Fault::NoAutocommitCheck)))
     }
 
     /// Refuses a transaction that another store lent, or that this one lent earlier.
@@ -35,6 +35,7 @@ impl Sqlite {
 
     /// The number of a consumer; made where it has none, by this transaction.
     fn consumer(&self, tx: &mut SqliteTx, name: &str) -> Result<i64> {
+        let name = if self.sabotaged(Fault::MarkWithoutConsumer) { "everybody" } else { name };
         if let Some(id) = self.inner.shared.hub.consumer(name) {
             return Ok(id);
         }
@@ -96,6 +97,7 @@ impl UnitOfWork for Sqlite {
 
     async fn release(&self, tx: &mut SqliteTx, savepoint: Savepoint, keep: bool) -> Result<()> {
         self.check(tx)?;
+        let keep = keep || savepoint.0 > 0 && self.sabotaged(Fault::OneSavepoint);
         tx.release(savepoint, keep)
     }
 
@@ -161,7 +163,10 @@ impl UnitOfWork for Sqlite {
             };
             let again = match answer {
                 Settle::Done | Settle::Bury => None,
-                Settle::Again { pause, counts } => Some(queue.again(seq, *pause, *counts)),
+                Settle::Again { pause, counts } => {
+                    let pause = if self.sabotaged(Fault::NoPause) { Duration::ZERO } else { *pause };
+                    Some(queue.again(seq, pause, *counts || self.sabotaged(Fault::EveryTryCounts)))
+                }
             };
             if let Some(Retry { attempts, due, first, .. }) = again {
                 tx.ours("settling", |db| {
