@@ -2,8 +2,8 @@
 //!
 //! Together with [`App::run_until_idle`](crate::App::run_until_idle), which returns when nothing waits any more, and a
 //! runtime whose clock is paused (`#[tokio::test(start_paused = true)]`), a test of a whole application neither sleeps
-//! nor guesses. SQLite's queue keeps time by the wall clock, so give a test of retries a short
-//! [`Backoff`](crate::Backoff) there.
+//! nor guesses: the store in memory ([`Memory`](crate::memory::Memory)) follows that clock. SQLite's queue keeps time by
+//! the wall clock, so give a test of retries a short [`Backoff`](crate::Backoff) there.
 
 use catga_contract::{
     Capabilities, Envelope, Error, ErrorKind, Outcome, Parcel, Registration, Result, StoreId, Str, SubscribeOptions,
