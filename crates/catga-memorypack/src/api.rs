@@ -44,8 +44,8 @@ impl Options {
         self
     }
 
-    /// How many boxes and collections may lie in each other, when writing and when reading. Default: 1,000. Each level
-    /// takes some hundred bytes of the stack.
+    /// How many boxes and collections may lie in each other, when writing and when reading. Default: 1,000. Whatever is
+    /// set, it also ends where reading or measuring takes 1 MiB of the stack.
     #[must_use]
     pub const fn max_depth(mut self, levels: u32) -> Self {
         self.depth = levels;

@@ -78,6 +78,7 @@ impl<'de, T: Decode<'de>> Iterator for Iter<'de, T> {
     #[inline]
     fn next(&mut self) -> Option<T> {
         self.left = self.left.checked_sub(1)?;
+        self.reader.begin();
         T::decode(&mut self.reader).ok()
     }
 

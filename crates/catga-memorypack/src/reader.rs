@@ -8,6 +8,8 @@ pub struct Reader<'de> {
     /// The offset of the end of `rest` in the frame.
     end: usize,
     depth: u32,
+    /// Where on the stack reading began.
+    stack: usize,
     /// What may still be allocated, in bytes.
     memory: usize,
     /// What it may allocate once the bytes are known to be fine.
@@ -21,6 +23,7 @@ impl<'de> Reader<'de> {
             rest: bytes,
             end: bytes.len(),
             depth: options.depth,
+            stack: stack(),
             memory: options.memory,
             whole: options.memory,
             shared,
@@ -86,7 +89,7 @@ impl<'de> Reader<'de> {
     #[inline]
     pub fn run(&mut self, count: usize) -> Result<Self> {
         let rest = self.bytes(count)?;
-        Ok(Self { rest, end: self.offset(), depth: 0, memory: 0, whole: 0, shared: None })
+        Ok(Self { rest, end: self.offset(), depth: 0, stack: 0, memory: 0, whole: 0, shared: None })
     }
 
     /// The next byte, not taken.
@@ -133,7 +136,10 @@ impl<'de> Reader<'de> {
     /// [`ErrorKind::Depth`] where that is too deep, and those of `read`.
     #[inline]
     pub fn nested<R>(&mut self, read: impl FnOnce(&mut Self) -> Result<R>) -> Result<R> {
-        let Some(depth) = self.depth.checked_sub(1) else { return Err(self.error(ErrorKind::Depth)) };
+        let depth = match self.depth.checked_sub(1) {
+            Some(depth) if stack().abs_diff(self.stack) < STACK => depth,
+            _ => return Err(self.error(ErrorKind::Depth)),
+        };
         self.depth = depth;
         let value = read(self)?;
         self.depth = depth + 1;
@@ -289,6 +295,11 @@ impl<'de> Reader<'de> {
         Self { rest: &self.rest[..read], end: later.offset(), memory: self.whole, ..*self }
     }
 
+    /// Reading begins again, perhaps elsewhere on the stack.
+    pub(crate) fn begin(&mut self) {
+        self.stack = stack();
+    }
+
     /// The bytes that are left.
     pub(crate) fn rest(&self) -> &'de [u8] {
         self.rest
@@ -303,6 +314,17 @@ impl<'de> Reader<'de> {
     pub(crate) fn finish(&self) -> Result<()> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.error(ErrorKind::Trailing)) }
     }
+}
+
+/// How much of the stack values in each other may take, in bytes. What is deep is found by counting levels, but a level
+/// can take some kilobytes where a type has many fields and nothing is optimized, and a thread may have 2 MiB.
+pub(crate) const STACK: usize = 1 << 20;
+
+/// About where the stack ends now.
+#[inline(always)]
+pub(crate) fn stack() -> usize {
+    let here = 0_u8;
+    (&raw const here).addr()
 }
 
 /// The lengths of the members of a version tolerant object.

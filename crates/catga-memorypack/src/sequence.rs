@@ -1,6 +1,6 @@
 //! Collections of values: a length and the values.
 
-use crate::{Decode, Encode, Error, ErrorKind, Kind, Reader, Result, Shape, Sizer, Writer};
+use crate::{Decode, Encode, ErrorKind, Kind, Reader, Result, Shape, Sizer, Writer};
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashSet, LinkedList, VecDeque},
@@ -142,24 +142,56 @@ impl<'de, T: Decode<'de>> Decode<'de> for Arc<[T]> {
     }
 }
 
+/// Makes an array, one value after the other.
+#[inline]
+fn array<T, const N: usize>(mut make: impl FnMut() -> Result<T>) -> Result<[T; N]> {
+    let mut items = [const { None }; N];
+    for item in &mut items {
+        *item = Some(make()?);
+    }
+    // Each was just made.
+    Ok(items.map(|item| item.expect("an item")))
+}
+
+/// Takes the length of an array, which is `N`.
+#[inline]
+fn exactly<'de, T: Decode<'de>, const N: usize>(reader: &mut Reader<'de>) -> Result<()> {
+    let count = reader.count(const { T::KIND.min() })?;
+    if count == N { Ok(()) } else { Err(reader.error(ErrorKind::Length)) }
+}
+
 /// An array of exactly `N` values.
 impl<'de, T: Decode<'de>, const N: usize> Decode<'de> for [T; N] {
+    #[inline]
     fn decode(reader: &mut Reader<'de>) -> Result<Self> {
-        let before = reader.clone();
-        <[T; N]>::try_from(Vec::decode(reader)?).map_err(|_| before.error(ErrorKind::Length))
+        exactly::<T, N>(reader)?;
+        let size = const { T::KIND.raw() };
+        if size > 0 {
+            let mut run = reader.run(N * size)?;
+            return array(|| T::decode(&mut run));
+        }
+        reader.nested(|reader| array(|| T::decode(reader)))
     }
 
-    fn check(reader: &mut Reader<'de>) -> Result<()> {
-        let count = reader.clone().count(const { T::KIND.min() })?;
-        if count != N {
-            return Err(reader.error(ErrorKind::Length));
+    #[inline]
+    fn decode_in_place(&mut self, reader: &mut Reader<'de>) -> Result<()> {
+        exactly::<T, N>(reader)?;
+        let size = const { T::KIND.raw() };
+        if size > 0 {
+            let mut run = reader.run(N * size)?;
+            return self.iter_mut().try_for_each(|item| item.decode_in_place(&mut run));
         }
-        check_all::<T>(reader)
+        reader.nested(|reader| self.iter_mut().try_for_each(|item| item.decode_in_place(reader)))
+    }
+
+    #[inline]
+    fn check(reader: &mut Reader<'de>) -> Result<()> {
+        exactly::<T, N>(reader)?;
+        reader.nested(|reader| (0..N).try_for_each(|_| T::check(reader)))
     }
 
     fn missing() -> Result<Self> {
-        let items = (0..N).map(|_| T::missing()).collect::<Result<Vec<_>>>()?;
-        items.try_into().map_err(|_| Error::new(ErrorKind::Missing, 0))
+        array(T::missing)
     }
 }
 

@@ -1,16 +1,21 @@
-use crate::{Error, ErrorKind, Text};
+use crate::{
+    Error, ErrorKind, Text,
+    reader::{STACK, stack},
+};
 
 /// The first pass of the encoder: adds up sizes and finds what cannot be written.
 #[derive(Debug)]
 pub struct Sizer {
     pub(crate) text: Text,
     depth: u32,
+    /// Where on the stack measuring began.
+    stack: usize,
     error: Option<Error>,
 }
 
 impl Sizer {
     pub(crate) fn new(text: Text, depth: u32) -> Self {
-        Self { text, depth, error: None }
+        Self { text, depth, stack: stack(), error: None }
     }
 
     /// Refuses the value; the first call counts.
@@ -23,9 +28,12 @@ impl Sizer {
     /// The size of something that may hold itself, one level deeper; 0 where that is too deep.
     #[inline]
     pub fn nested(&mut self, size: impl FnOnce(&mut Self) -> usize) -> usize {
-        let Some(depth) = self.depth.checked_sub(1) else {
-            self.fail(ErrorKind::Depth);
-            return 0;
+        let depth = match self.depth.checked_sub(1) {
+            Some(depth) if stack().abs_diff(self.stack) < STACK => depth,
+            _ => {
+                self.fail(ErrorKind::Depth);
+                return 0;
+            }
         };
         self.depth = depth;
         let size = size(self);
