@@ -27,17 +27,19 @@ pub struct Layout {
     pub align: usize,
     /// One of the types that .NET calls primitive, or an enum: tuples are laid out with these in front.
     pub primitive: bool,
+    /// An `Option` of one, which has no `Option` of its own.
+    pub optional: bool,
 }
 
 impl Layout {
     /// A primitive of `size` bytes, aligned to its size.
     pub const fn primitive(size: usize) -> Self {
-        Self { size, align: size, primitive: true }
+        Self { size, align: size, primitive: true, optional: false }
     }
 
     /// Another value type.
     pub const fn of(size: usize, align: usize) -> Self {
-        Self { size, align, primitive: false }
+        Self { size, align, primitive: false, optional: false }
     }
 }
 
@@ -63,10 +65,14 @@ impl Kind {
     /// The kind of an `Option` of it.
     pub(crate) const fn optional(self) -> Self {
         match self {
-            Self::Raw(Layout { size, align, .. }) => Self::Raw(Layout::of(align + size, align)),
+            Self::Raw(Layout { size, align, optional: false, .. }) => {
+                Self::Raw(Layout { size: align + size, align, primitive: false, optional: true })
+            }
             Self::Length => Self::Nullable(4),
             Self::Object | Self::Value(_) => Self::Nullable(1),
-            Self::Nullable(_) => panic!(".NET has no `T??`: an `Option<Option<T>>` cannot be told from an `Option<T>`"),
+            Self::Raw(_) | Self::Nullable(_) => {
+                panic!(".NET has no `T??`: an `Option<Option<T>>` cannot be told from an `Option<T>`")
+            }
         }
     }
 

@@ -61,6 +61,7 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
         input,
         options,
         Bodies {
+            types: Vec::new(),
             kind: quote!(#krate::Kind::Raw(#krate::Layout::primitive(#size))),
             checked: quote!(false),
             size,

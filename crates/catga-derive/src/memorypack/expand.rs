@@ -2,11 +2,13 @@
 
 use super::attributes::Options;
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens as _, quote};
-use syn::{DeriveInput, Error, GenericParam, Lifetime, Result, parse_quote};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::{DeriveInput, Error, GenericParam, Lifetime, Result, Type, parse_quote, spanned::Spanned as _};
 
 /// The bodies of the functions of the three traits.
 pub(super) struct Bodies {
+    /// The types of the fields, whose kinds are computed where the type stands, and not where it is first used.
+    pub(super) types: Vec<Type>,
     pub(super) kind: TokenStream,
     /// `false` where all values can be written.
     pub(super) checked: TokenStream,
@@ -37,7 +39,7 @@ pub(super) fn lifetime(input: &DeriveInput) -> Result<Lifetime> {
 pub(super) fn implement(input: &DeriveInput, options: &Options, bodies: Bodies) -> Result<TokenStream> {
     let krate = &options.krate;
     let de = lifetime(input)?;
-    let Bodies { kind, checked, size, encode, decode, decode_in_place, check, missing } = bodies;
+    let Bodies { types, kind, checked, size, encode, decode, decode_in_place, check, missing } = bodies;
     let shape = block(
         input,
         quote!(#krate::Shape),
@@ -77,7 +79,13 @@ pub(super) fn implement(input: &DeriveInput, options: &Options, bodies: Bodies) 
     let missing = (!missing.is_empty()).then(|| quote!(fn missing() -> #krate::Result<Self> { #missing }));
     let bound = quote!(#krate::Decode<#de>);
     let decode = block(input, bound.clone(), Some(&de), &bound, quote!(#decode #in_place #check #missing));
-    Ok(quote!(#shape #encode #decode))
+    let ident = &input.ident;
+    let this = Type::Verbatim(quote!(#ident));
+    let kinds = std::iter::once(&this).chain(&types).filter(|_| input.generics.params.is_empty()).map(|ty| {
+        let kind = quote_spanned!(ty.span()=> <#ty as #krate::Shape>::KIND);
+        quote!(const _: #krate::Kind = #kind;)
+    });
+    Ok(quote!(#shape #encode #decode #(#kinds)*))
 }
 
 /// One `impl`, which asks of each type parameter what it asks of the type.

@@ -83,6 +83,10 @@ impl Members {
         self.slots.iter().flatten()
     }
 
+    pub(super) fn types(&self) -> Vec<Type> {
+        self.iter().map(|member| member.ty.clone()).collect()
+    }
+
     /// The pattern that binds the members, for `Self` or a variant.
     pub(super) fn pattern(&self, path: &TokenStream) -> TokenStream {
         let (names, variables): (Vec<_>, Vec<_>) = self.iter().map(|member| (&member.name, &member.variable)).unzip();

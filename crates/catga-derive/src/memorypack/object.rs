@@ -45,6 +45,7 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
         input,
         options,
         Bodies {
+            types: members.types(),
             kind,
             checked: quote!(false),
             size: quote!(let #bind = self; #size),

@@ -62,6 +62,7 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
         input,
         options,
         Bodies {
+            types: members.types(),
             kind: quote!(#krate::__private::sequential(#kinds)),
             checked: quote!(false #(|| <#types as #krate::Shape>::CHECKED)*),
             size: quote! {
@@ -104,6 +105,7 @@ pub(super) fn transparent(input: &DeriveInput, data: &DataStruct, options: &Opti
         input,
         options,
         Bodies {
+            types: members.types(),
             kind: quote!(<#ty as #krate::Shape>::KIND),
             checked: quote!(<#ty as #krate::Shape>::CHECKED),
             size: quote!(<#ty as #krate::Encode>::size(&self.#name, __sizer)),

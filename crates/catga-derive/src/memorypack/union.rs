@@ -26,7 +26,7 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
     let type_name = input.ident.to_string();
     let names = Names { krate, de: &de, type_name: &type_name };
     let mut seen = BTreeSet::new();
-    let mut arms = Arms::default();
+    let (mut arms, mut types) = (Arms::default(), Vec::new());
     for variant in &data.variants {
         let Some((tag, span)) = tag(variant)? else {
             let text = "no tag: write `#[memorypack(tag = …)]` with the number of its `[MemoryPackUnion]`";
@@ -35,6 +35,7 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
         if !seen.insert(tag) {
             return Err(Error::new(span, format!("two variants have the tag {tag}")));
         }
+        types.extend(variant.fields.iter().map(|field| field.ty.clone()));
         let added = arm(variant, tag, &names)?;
         arms.size.extend(added.size);
         arms.encode.extend(added.encode);
@@ -51,6 +52,7 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
         input,
         options,
         Bodies {
+            types,
             kind: quote!(#krate::Kind::Object),
             checked: quote!(false),
             size: quote!(match self { #size }),
