@@ -54,14 +54,15 @@ impl<'a> Cursor<'a> {
         unsafe { copy(bytes.as_ptr(), at, bytes.len()) };
     }
 
-    /// Writes text of UTF-8 behind its header of eight bytes.
+    /// Writes text of UTF-8 behind its header of eight bytes, which `header` makes of whether the text is ASCII.
     #[inline(always)]
-    pub(crate) fn put_text(&mut self, header: [u8; 8], bytes: &[u8]) {
+    pub(crate) fn put_text(&mut self, bytes: &[u8], header: impl FnOnce(bool) -> [u8; 8]) {
         let at = self.advance(8 + bytes.len());
         // SAFETY: eight bytes and `bytes.len()` more at `at` are valid for writes and nobody else's.
         unsafe {
-            at.cast::<[u8; 8]>().write_unaligned(header);
-            copy(bytes.as_ptr(), at.add(8), bytes.len());
+            let text = at.add(8);
+            copy(bytes.as_ptr(), text, bytes.len());
+            at.cast::<[u8; 8]>().write_unaligned(header(ascii(bytes)));
         }
     }
 

@@ -42,13 +42,14 @@ impl<'de> Reader<'de> {
     }
 
     /// Where it stands, in bytes from the start.
+    #[inline(always)]
     pub fn offset(&self) -> usize {
         self.end - self.rest.len()
     }
 
     /// An error at this place.
-    #[cold]
-    #[inline(never)]
+    // Inlined, so that no reference to `self` leaves the loops that read and its fields stay in registers.
+    #[inline(always)]
     pub fn error(&self, kind: ErrorKind) -> Error {
         Error::new(kind, self.offset())
     }
@@ -117,16 +118,13 @@ impl<'de> Reader<'de> {
     #[inline]
     pub fn count(&mut self, min: usize) -> Result<usize> {
         let length = i32::from_le_bytes(self.take()?);
-        let Ok(count) = usize::try_from(length) else { return Err(self.negative(length)) };
+        let Ok(count) = usize::try_from(length) else {
+            return Err(self.error(if length == -1 { ErrorKind::Null } else { ErrorKind::Length }));
+        };
         if count > self.rest.len() / min {
             return Err(self.error(ErrorKind::Truncated));
         }
         Ok(count)
-    }
-
-    #[cold]
-    fn negative(&self, length: i32) -> Error {
-        self.error(if length == -1 { ErrorKind::Null } else { ErrorKind::Length })
     }
 
     /// Reads something that may hold itself, one level deeper.

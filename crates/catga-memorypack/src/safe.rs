@@ -37,8 +37,8 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline(always)]
-    pub(crate) fn put_text(&mut self, header: [u8; 8], bytes: &[u8]) {
-        self.put(header);
+    pub(crate) fn put_text(&mut self, bytes: &[u8], header: impl FnOnce(bool) -> [u8; 8]) {
+        self.put(header(ascii(bytes)));
         self.put_slice(bytes);
     }
 

@@ -1,7 +1,7 @@
 //! Strings, owned, borrowed and shared.
 
 use crate::{
-    Decode, Encode, ErrorKind, Kind, Reader, Result, Shape, Sizer, Writer,
+    Decode, Encode, Error, ErrorKind, Kind, Reader, Result, Shape, Sizer, Writer,
     reader::Wire,
     text::{from_utf16, utf8_len, utf16_len},
 };
@@ -54,13 +54,14 @@ strings! { compact_str::CompactString, }
 fn read<'de>(reader: &mut Reader<'de>) -> Result<Cow<'de, str>> {
     match reader.text()? {
         Wire::Utf8(text) => Ok(Cow::Borrowed(text)),
-        Wire::Utf16(units) => wide(reader, units).map(Cow::Owned),
+        Wire::Utf16(units) => wide(units, reader.offset()).map(Cow::Owned),
     }
 }
 
+/// The text of UTF-16 units that end at `offset`.
 #[cold]
-fn wide(reader: &Reader<'_>, units: &[u8]) -> Result<String> {
-    from_utf16(units).ok_or_else(|| reader.error(ErrorKind::Text))
+fn wide(units: &[u8], offset: usize) -> Result<String> {
+    from_utf16(units).ok_or_else(|| Error::new(ErrorKind::Text, offset))
 }
 
 /// Reads past text.
@@ -110,7 +111,7 @@ impl Decode<'_> for String {
                 self.clear();
                 self.push_str(text);
             }
-            Wire::Utf16(units) => *self = wide(reader, units)?,
+            Wire::Utf16(units) => *self = wide(units, reader.offset())?,
         }
         Ok(())
     }
@@ -200,7 +201,7 @@ impl Decode<'_> for Utf16 {
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         let units = reader.count(2)?;
         let units = reader.bytes(2 * units)?;
-        wide(reader, units).map(Self)
+        wide(units, reader.offset()).map(Self)
     }
 
     fn check(reader: &mut Reader<'_>) -> Result<()> {

@@ -15,6 +15,7 @@ pub enum Text {
 
 /// How many UTF-16 units the UTF-8 text has: one for each byte that starts a character, and one more for the
 /// characters of four bytes.
+#[inline(never)]
 pub(crate) fn utf16_len(text: &[u8]) -> usize {
     // Sums of at most 127 bytes fit a byte, which makes the loop one of vectors of bytes.
     let units = |byte: &u8| u8::from((*byte as i8) >= -64) + u8::from(*byte >= 0xF0);

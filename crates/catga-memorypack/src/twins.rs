@@ -52,7 +52,7 @@ macro_rules! walk {
                 Step::Word(word) => $cursor.put(word.to_le_bytes()),
                 Step::Byte(byte) => $cursor.put([*byte]),
                 Step::Slice(bytes) => $cursor.put_slice(bytes),
-                Step::Text(header, bytes) => $cursor.put_text(header.to_le_bytes(), bytes),
+                Step::Text(header, bytes) => $cursor.put_text(bytes, |ascii| (header ^ u64::from(ascii)).to_le_bytes()),
                 Step::Zeros(count) => $cursor.zeros(*count),
                 Step::Shorts(numbers) => $cursor.put_numbers(numbers),
                 Step::Floats(numbers) => $cursor.put_numbers(numbers),

@@ -1,6 +1,6 @@
 use crate::{
     Sizer, Text,
-    memory::{Cursor, Plain, ascii, mismatch},
+    memory::{Cursor, Plain, mismatch},
     text,
 };
 use std::fmt;
@@ -76,10 +76,10 @@ impl<'a> Writer<'a> {
         match self.text {
             _ if bytes.is_empty() => self.put([0; 4]),
             Text::Utf8 => {
-                let units = if ascii(bytes) { bytes.len() } else { text::utf16_len(bytes) };
-                self.cursor.put_text(header(bytes.len(), units as u32), bytes);
+                let units = |ascii| if ascii { bytes.len() } else { text::utf16_len(bytes) };
+                self.cursor.put_text(bytes, |ascii| header(bytes.len(), units(ascii) as u32));
             }
-            Text::Utf8Unmeasured => self.cursor.put_text(header(bytes.len(), u32::MAX), bytes),
+            Text::Utf8Unmeasured => self.cursor.put_text(bytes, |_| header(bytes.len(), u32::MAX)),
             Text::Utf16 => self.put_utf16(text),
         }
     }

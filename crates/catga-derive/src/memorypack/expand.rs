@@ -19,6 +19,10 @@ pub(super) struct Bodies {
     pub(super) decode_in_place: TokenStream,
     /// Empty for the default of the trait.
     pub(super) check: TokenStream,
+    /// Empty for what has no members that could be fewer.
+    pub(super) decode_older: TokenStream,
+    /// As above.
+    pub(super) check_older: TokenStream,
     /// Empty for the default of the trait.
     pub(super) missing: TokenStream,
 }
@@ -39,7 +43,19 @@ pub(super) fn lifetime(input: &DeriveInput) -> Result<Lifetime> {
 pub(super) fn implement(input: &DeriveInput, options: &Options, bodies: Bodies) -> Result<TokenStream> {
     let krate = &options.krate;
     let de = lifetime(input)?;
-    let Bodies { types, kind, checked, size, encode, decode, decode_in_place, check, missing } = bodies;
+    let Bodies {
+        types,
+        kind,
+        checked,
+        size,
+        encode,
+        decode,
+        decode_in_place,
+        check,
+        decode_older,
+        check_older,
+        missing,
+    } = bodies;
     let shape = block(
         input,
         quote!(#krate::Shape),
@@ -76,9 +92,21 @@ pub(super) fn implement(input: &DeriveInput, options: &Options, bodies: Bodies) 
     let decode = function(quote!(fn decode(#reader)), &this, decode);
     let in_place = function(quote!(fn decode_in_place(&mut self, #reader)), &unit, decode_in_place);
     let check = function(quote!(fn check(#reader)), &unit, check);
+    let older = |name: TokenStream, result: &TokenStream, body: TokenStream| {
+        let head = quote!(fn #name(#reader, __count: ::core::primitive::usize) -> #krate::Result<#result>);
+        (!body.is_empty()).then(|| quote!(#[cold] #head { #body }))
+    };
+    let decode_older = older(quote!(decode_older), &this, decode_older);
+    let check_older = older(quote!(check_older), &unit, check_older);
     let missing = (!missing.is_empty()).then(|| quote!(fn missing() -> #krate::Result<Self> { #missing }));
     let bound = quote!(#krate::Decode<#de>);
-    let decode = block(input, bound.clone(), Some(&de), &bound, quote!(#decode #in_place #check #missing));
+    let decode = block(
+        input,
+        bound.clone(),
+        Some(&de),
+        &bound,
+        quote!(#decode #in_place #check #decode_older #check_older #missing),
+    );
     let ident = &input.ident;
     let this = Type::Verbatim(quote!(#ident));
     let kinds = std::iter::once(&this).chain(&types).filter(|_| input.generics.params.is_empty()).map(|ty| {

@@ -16,7 +16,8 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
     let members = Members::of(&data.fields, tolerant, input.ident.span())?;
     let type_name = input.ident.to_string();
     let names = Names { krate, de: &de, type_name: &type_name };
-    let object = Object { members: &members, names: &names, exact: options.exact };
+    let fewer = if options.exact || members.slots.is_empty() { Fewer::Refused } else { Fewer::Elsewhere };
+    let object = Object { members: &members, names: &names, fewer };
     let this = quote!(Self);
     let bind = members.pattern(&this);
     let value = members.value(&this);
@@ -28,6 +29,10 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
     let (decode, place, check) = (read(Reading::Make), read(Reading::InPlace), read(Reading::Check));
     let (made, done) = (ok(value.clone()), ok(quote!(())));
     let skipped = &members.skipped;
+    let (decode_older, check_older) = match tolerant {
+        true => Default::default(),
+        false => object.elsewhere(&value),
+    };
     let declare = names.declare(&members, Reading::Make);
     let missing: TokenStream = members
         .iter()
@@ -58,16 +63,28 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
                 #done
             },
             check: quote!(#check #done),
+            decode_older,
+            check_older,
             missing: quote!(#declare #missing #made),
         },
     )
+}
+
+/// What is done with objects of fewer members.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fewer {
+    Refused,
+    /// The code for them stands beside that for all members.
+    Here,
+    /// It is a function of its own.
+    Elsewhere,
 }
 
 /// The code of an object, over variables that hold or borrow its members.
 pub(super) struct Object<'a> {
     pub(super) members: &'a Members,
     pub(super) names: &'a Names<'a>,
-    pub(super) exact: bool,
+    pub(super) fewer: Fewer,
 }
 
 impl Object<'_> {
@@ -121,30 +138,63 @@ impl Object<'_> {
         let members = names.attempt(quote!(__reader.members(#known)), "");
         let all = names.all(self.members, reading);
         let krate = names.krate;
-        if self.exact {
-            let wrong = quote!(__reader.error(#krate::ErrorKind::Members));
-            let refuse = names.attempt(quote!(::core::result::Result::<(), _>::Err(#wrong)), "");
-            return quote! {
-                if #members != #count {
-                    #refuse
+        let wrong = quote!(::core::result::Result::Err(__reader.error(#krate::ErrorKind::Members)));
+        let otherwise = match self.fewer {
+            Fewer::Refused => names.attempt(wrong, ""),
+            Fewer::Here => {
+                let older = self.older(reading);
+                return quote!(let __count = #members; if __count == #count { #all } else { #older });
+            }
+            Fewer::Elsewhere => {
+                let function = if reading == Reading::Check { quote!(check_older) } else { quote!(decode_older) };
+                let read = names.attempt(quote!(<Self as #krate::Decode<'_>>::#function(&mut __older, __count)), "");
+                let done = match reading {
+                    Reading::InPlace => quote!({
+                        *self = __older_value;
+                    }),
+                    Reading::Make | Reading::Check => quote!(__older_value),
+                };
+                // A copy of the reader, so that no reference to it leaves the function that is inlined.
+                quote! {
+                    let mut __older = ::core::clone::Clone::clone(__reader);
+                    let __older_value = #read;
+                    *__reader = __older;
+                    return ::core::result::Result::Ok(#done);
                 }
-                #all
-            };
-        }
-        let fewer = self.members.iter().enumerate().map(|(index, member)| {
-            let present = names.present(member, reading, &quote!(__reader));
-            let missing = names.missing(member, reading);
-            quote!(if __count > #index { #present } else { #missing })
-        });
-        let older = match count {
-            0 => TokenStream::new(),
-            _ => quote!(else { #(#fewer)* }),
+            }
         };
+        let bind = (reading == Reading::InPlace).then(|| {
+            let bind = self.members.pattern(&quote!(Self));
+            quote!(let #bind = self;)
+        });
         quote! {
             let __count = #members;
-            if __count == #count {
-                #all
-            } #older
+            if __count != #count {
+                #otherwise
+            }
+            #bind
+            #all
+        }
+    }
+
+    /// Reads the members that are there, `__count` of them, and makes the others.
+    fn older(&self, reading: Reading) -> TokenStream {
+        let each = self.members.iter().enumerate().map(|(index, member)| {
+            let present = self.names.present(member, reading, &quote!(__reader));
+            let missing = self.names.missing(member, reading);
+            quote!(if __count > #index { #present } else { #missing })
+        });
+        each.collect()
+    }
+
+    /// The bodies of the functions for objects that have fewer members.
+    fn elsewhere(&self, value: &TokenStream) -> (TokenStream, TokenStream) {
+        let declare = self.names.declare(self.members, Reading::Make);
+        let (make, check) = (self.older(Reading::Make), self.older(Reading::Check));
+        let ok = quote!(::core::result::Result::Ok);
+        match self.members.slots.is_empty() || self.fewer != Fewer::Elsewhere {
+            true => (TokenStream::new(), TokenStream::new()),
+            false => (quote!(#declare #make #ok(#value)), quote!(#check #ok(()))),
         }
     }
 
@@ -208,8 +258,13 @@ impl Object<'_> {
             }
         });
         let more = names.attempt(quote!(__reader.bytes(__slots.more)), "");
+        let bind = (reading == Reading::InPlace).then(|| {
+            let bind = self.members.pattern(&quote!(Self));
+            quote!(let #bind = self;)
+        });
         quote! {
             let __slots = #slots;
+            #bind
             #(#members)*
             #more;
         }

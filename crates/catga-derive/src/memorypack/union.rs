@@ -4,7 +4,7 @@ use super::{
     attributes::{Options, refuse, tag},
     expand::{self, Bodies, lifetime},
     members::{Members, Names, Reading},
-    object::Object,
+    object::{Fewer, Object},
 };
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -60,6 +60,8 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
             decode: quote!(match #tag { #decode _ => #unknown }),
             decode_in_place: TokenStream::new(),
             check: quote!(match #tag { #check _ => #unknown }),
+            decode_older: TokenStream::new(),
+            check_older: TokenStream::new(),
             missing: TokenStream::new(),
         },
     )
@@ -91,7 +93,7 @@ fn arm(variant: &Variant, tag: u16, names: &Names<'_>) -> Result<Arms> {
             check: quote!(#tag => { #check; ::core::result::Result::Ok(()) }),
         });
     }
-    let object = Object { members: &members, names, exact: false };
+    let object = Object { members: &members, names, fewer: Fewer::Here };
     let (size, encode) = (object.size(), object.encode());
     let (decode, check) = (object.read(Reading::Make), object.read(Reading::Check));
     let declare = names.declare(&members, Reading::Make);
