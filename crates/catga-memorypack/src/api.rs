@@ -160,7 +160,7 @@ impl Options {
     /// The bytes are no value of the type, or beyond a limit; bytes behind the value are an error, too.
     #[inline]
     pub fn decode<'de, T: Decode<'de>>(&self, bytes: &'de [u8]) -> Result<T> {
-        self.read::<T, _>(bytes, None, T::decode)
+        self.read(bytes, None)
     }
 
     /// The value of all of `frame`, whose [`Str`](catga_buf::Str)s and [`Bytes`] share it: they are not copied, and keep
@@ -171,7 +171,7 @@ impl Options {
     /// Those of [`decode`](Self::decode).
     #[inline]
     pub fn decode_shared<'de, T: Decode<'de>>(&self, frame: &'de Bytes) -> Result<T> {
-        self.read::<T, _>(frame, Some(frame), T::decode)
+        self.read(frame, Some(frame))
     }
 
     /// Reads the value of all of `bytes` over an old one, whose strings and vectors are used again. Where it fails,
@@ -182,7 +182,14 @@ impl Options {
     /// Those of [`decode`](Self::decode).
     #[inline]
     pub fn decode_in_place<'de, T: Decode<'de>>(&self, bytes: &'de [u8], value: &mut T) -> Result<()> {
-        self.read::<T, _>(bytes, None, |reader| value.decode_in_place(reader))
+        let mut reader = self.suspect(bytes, None);
+        match value.decode_in_place(&mut reader) {
+            Ok(()) => reader.finish(),
+            Err(error) => {
+                *value = self.doubt(bytes, None, error)?;
+                Ok(())
+            }
+        }
     }
 
     /// Tests that all of `bytes` is a value of the type, and allocates nothing. Doubled keys are not noticed.
@@ -197,35 +204,34 @@ impl Options {
         reader.finish()
     }
 
-    #[inline]
-    fn read<'de, T: Decode<'de>, R>(
-        &self,
-        bytes: &'de [u8],
-        shared: Option<&'de Bytes>,
-        mut read: impl FnMut(&mut Reader<'de>) -> Result<R>,
-    ) -> Result<R> {
+    /// A reader that may allocate little, for bytes that may be anything.
+    #[inline(always)]
+    fn suspect<'de>(&self, bytes: &'de [u8], shared: Option<&'de Bytes>) -> Reader<'de> {
         let mut reader = Reader::new(bytes, self, shared);
         reader.afford(suspicious(bytes.len()));
-        match read(&mut reader).and_then(|value| reader.finish().map(|()| value)) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                self.doubt::<T>(bytes, error)?;
-                let mut reader = Reader::new(bytes, self, shared);
-                let value = read(&mut reader)?;
-                reader.finish()?;
-                Ok(value)
-            }
+        reader
+    }
+
+    #[inline(always)]
+    fn read<'de, T: Decode<'de>>(&self, bytes: &'de [u8], shared: Option<&'de Bytes>) -> Result<T> {
+        let mut reader = self.suspect(bytes, shared);
+        match T::decode(&mut reader) {
+            Ok(value) if reader.remaining() == 0 => Ok(value),
+            Ok(_) => Err(reader.error(ErrorKind::Trailing)),
+            Err(error) => self.doubt(bytes, shared, error),
         }
     }
 
     /// Answers the error, but for one: values that take more memory than their few bytes let expect, such as a list of
-    /// nulls. Where all bytes are tested to be fine they may.
+    /// nulls. Where all bytes are tested to be fine they are read.
     #[cold]
-    fn doubt<'de, T: Decode<'de>>(&self, bytes: &'de [u8], error: Error) -> Result<()> {
+    #[inline(never)]
+    fn doubt<'de, T: Decode<'de>>(&self, bytes: &'de [u8], shared: Option<&'de Bytes>, error: Error) -> Result<T> {
         if error.kind() != ErrorKind::Memory || suspicious(bytes.len()) >= self.memory {
             return Err(error);
         }
-        self.check::<T>(bytes)
+        self.check::<T>(bytes)?;
+        T::decode(&mut Reader::new(bytes, self, shared))
     }
 }
 

@@ -98,7 +98,7 @@ impl Encode for Decimal {
 impl Decode<'_> for Decimal {
     #[inline]
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let raw = u128::from_le_bytes(reader.take()?);
+        let raw = u128::from_le_bytes(*reader.take()?);
         let (flags, high) = (raw as u32, (raw >> 32) as u32);
         let value = Self::new(flags >> 31 == 1, raw >> 64 | u128::from(high) << 64, (flags >> 16) as u8);
         match value {

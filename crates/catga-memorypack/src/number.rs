@@ -32,7 +32,7 @@ macro_rules! numbers {
             impl Decode<'_> for $number {
                 #[inline(always)]
                 fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-                    reader.take().map(Self::from_le_bytes)
+                    reader.take().map(|bytes| Self::from_le_bytes(*bytes))
                 }
 
                 fn missing() -> Result<Self> {
@@ -77,7 +77,7 @@ macro_rules! wide {
             impl Decode<'_> for $number {
                 #[inline]
                 fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-                    reader.take().map(Self::from_le_bytes)
+                    reader.take().map(|bytes| Self::from_le_bytes(*bytes))
                 }
 
                 fn missing() -> Result<Self> {
@@ -119,7 +119,7 @@ impl Encode for bool {
 impl Decode<'_> for bool {
     #[inline(always)]
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        match reader.take()? {
+        match *reader.take()? {
             [0] => Ok(false),
             [1] => Ok(true),
             _ => Err(reader.error(ErrorKind::Value)),
@@ -156,7 +156,7 @@ impl Encode for char {
 impl Decode<'_> for char {
     #[inline]
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let unit = u16::from_le_bytes(reader.take()?);
+        let unit = u16::from_le_bytes(*reader.take()?);
         Self::from_u32(unit.into()).ok_or_else(|| reader.error(ErrorKind::Value))
     }
 
@@ -187,7 +187,7 @@ impl Encode for uuid::Uuid {
 impl Decode<'_> for uuid::Uuid {
     #[inline]
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        reader.take().map(Self::from_bytes_le)
+        reader.take().map(|bytes| Self::from_bytes_le(*bytes))
     }
 
     fn missing() -> Result<Self> {

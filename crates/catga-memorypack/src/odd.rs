@@ -22,7 +22,7 @@ impl Encode for Rune {
 
 impl Decode<'_> for Rune {
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let scalar = u32::from_le_bytes(reader.take()?);
+        let scalar = u32::from_le_bytes(*reader.take()?);
         char::from_u32(scalar).map(Self).ok_or_else(|| reader.error(ErrorKind::Value))
     }
 
@@ -51,7 +51,7 @@ impl Encode for Half {
 
 impl Decode<'_> for Half {
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        reader.take().map(|bits| Self(u16::from_le_bytes(bits)))
+        reader.take().map(|bits| Self(u16::from_le_bytes(*bits)))
     }
 
     fn missing() -> Result<Self> {
@@ -105,7 +105,7 @@ impl Encode for Version {
 impl Decode<'_> for Version {
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
         exactly(reader, 4)?;
-        let mut number = || reader.take().map(i32::from_le_bytes);
+        let mut number = || reader.take().map(|bytes| i32::from_le_bytes(*bytes));
         let version = Self { major: number()?, minor: number()?, build: number()?, revision: number()? };
         if version.is_valid() { Ok(version) } else { Err(reader.error(ErrorKind::Value)) }
     }
@@ -211,9 +211,9 @@ fn dims<const RANK: usize>(reader: &mut Reader<'_>) -> Result<[u32; RANK]> {
     exactly(reader, RANK as u8 + 1)?;
     let mut dims = [0; RANK];
     for dim in &mut dims {
-        *dim = u32::from_le_bytes(reader.take()?);
+        *dim = u32::from_le_bytes(*reader.take()?);
     }
-    let Ok([count]) = reader.clone().take().map(|count| [u32::from_le_bytes(count) as usize]) else {
+    let Ok(count) = reader.clone().take().map(|count| u32::from_le_bytes(*count) as usize) else {
         return Err(reader.error(ErrorKind::Truncated));
     };
     if volume(dims) == Some(count) { Ok(dims) } else { Err(reader.error(ErrorKind::Length)) }

@@ -57,7 +57,7 @@ fn some<T: Shape>(reader: &mut Reader<'_>) -> Result<bool> {
             }
             Ok(true)
         }
-        Kind::Value(_) => match reader.take()? {
+        Kind::Value(_) => match *reader.take()? {
             [1] => Ok(true),
             [255] => Ok(false),
             _ => Err(reader.error(ErrorKind::Members)),

@@ -42,14 +42,14 @@ impl<'de> Reader<'de> {
     }
 
     /// Where it stands, in bytes from the start.
-    #[inline(always)]
+    #[inline]
     pub fn offset(&self) -> usize {
         self.end - self.rest.len()
     }
 
     /// An error at this place.
     // Inlined, so that no reference to `self` leaves the loops that read and its fields stay in registers.
-    #[inline(always)]
+    #[cfg_attr(not(debug_assertions), inline(always))]
     pub fn error(&self, kind: ErrorKind) -> Error {
         Error::new(kind, self.offset())
     }
@@ -59,13 +59,14 @@ impl<'de> Reader<'de> {
     /// # Errors
     ///
     /// [`ErrorKind::Truncated`] where there are fewer.
-    #[inline]
-    pub fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+    // A reference, because bytes that are moved about one by one are no longer one load.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    pub fn take<const N: usize>(&mut self) -> Result<&'de [u8; N]> {
         let Some((head, rest)) = self.rest.split_first_chunk() else {
             return Err(self.error(ErrorKind::Truncated));
         };
         self.rest = rest;
-        Ok(*head)
+        Ok(head)
     }
 
     /// Takes `count` bytes.
@@ -117,7 +118,7 @@ impl<'de> Reader<'de> {
     /// more is claimed than there is.
     #[inline]
     pub fn count(&mut self, min: usize) -> Result<usize> {
-        let length = i32::from_le_bytes(self.take()?);
+        let length = i32::from_le_bytes(*self.take()?);
         let Ok(count) = usize::try_from(length) else {
             return Err(self.error(if length == -1 { ErrorKind::Null } else { ErrorKind::Length }));
         };
@@ -166,7 +167,7 @@ impl<'de> Reader<'de> {
     /// [`ErrorKind::Null`] where it is null, [`ErrorKind::Members`] where there are more than `known`.
     #[inline]
     pub fn members(&mut self, known: u8) -> Result<usize> {
-        let [count] = self.take()?;
+        let [count] = *self.take()?;
         if count > known {
             return Err(self.error(if count == 255 { ErrorKind::Null } else { ErrorKind::Members }));
         }
@@ -180,9 +181,9 @@ impl<'de> Reader<'de> {
     /// [`ErrorKind::Null`] where it is null, [`ErrorKind::Tag`] for a reserved one.
     #[inline]
     pub fn tag(&mut self) -> Result<u16> {
-        match self.take()? {
+        match *self.take()? {
             [255] => Err(self.error(ErrorKind::Null)),
-            [250] => Ok(u16::from_le_bytes(self.take()?)),
+            [250] => Ok(u16::from_le_bytes(*self.take()?)),
             [251..=254] => Err(self.error(ErrorKind::Tag)),
             [tag] => Ok(tag.into()),
         }
@@ -191,7 +192,7 @@ impl<'de> Reader<'de> {
     /// Takes text that is UTF-8 on the wire, or nothing where it is UTF-16.
     #[inline]
     pub(crate) fn text(&mut self) -> Result<Wire<'de>> {
-        let length = i32::from_le_bytes(self.take()?);
+        let length = i32::from_le_bytes(*self.take()?);
         if length >= 0 {
             let units = length as usize;
             if units > self.rest.len() / 2 {
@@ -202,7 +203,7 @@ impl<'de> Reader<'de> {
         if length == -1 {
             return Err(self.error(ErrorKind::Null));
         }
-        let claimed = i32::from_le_bytes(self.take()?);
+        let claimed = i32::from_le_bytes(*self.take()?);
         let bytes = self.bytes(!length as usize)?;
         match memory::text(bytes) {
             Some((text, true)) if claimed <= 0 || claimed as usize == bytes.len() => Ok(Wire::Utf8(text)),
@@ -223,20 +224,20 @@ impl<'de> Reader<'de> {
     ///
     /// [`ErrorKind::Truncated`], or [`ErrorKind::Length`] for an unsigned one beyond `i64`.
     pub fn varint(&mut self) -> Result<i64> {
-        let [code] = self.take()?;
+        let [code] = *self.take()?;
         Ok(match code as i8 {
             code @ -120.. => code.into(),
             -121 => self.take::<1>()?[0].into(),
-            -122 => i8::from_le_bytes(self.take()?).into(),
-            -123 => u16::from_le_bytes(self.take()?).into(),
-            -124 => i16::from_le_bytes(self.take()?).into(),
-            -125 => u32::from_le_bytes(self.take()?).into(),
-            -126 => i32::from_le_bytes(self.take()?).into(),
-            -127 => match i64::try_from(u64::from_le_bytes(self.take()?)) {
+            -122 => i8::from_le_bytes(*self.take()?).into(),
+            -123 => u16::from_le_bytes(*self.take()?).into(),
+            -124 => i16::from_le_bytes(*self.take()?).into(),
+            -125 => u32::from_le_bytes(*self.take()?).into(),
+            -126 => i32::from_le_bytes(*self.take()?).into(),
+            -127 => match i64::try_from(u64::from_le_bytes(*self.take()?)) {
                 Ok(value) => value,
                 Err(_) => return Err(self.error(ErrorKind::Length)),
             },
-            -128 => i64::from_le_bytes(self.take()?),
+            -128 => i64::from_le_bytes(*self.take()?),
         })
     }
 
@@ -246,7 +247,7 @@ impl<'de> Reader<'de> {
     ///
     /// [`ErrorKind::Null`] where it is null, [`ErrorKind::Length`] for a length that is negative or beyond the bytes.
     pub fn slots<const N: usize>(&mut self) -> Result<Slots<N>> {
-        let [count] = self.take()?;
+        let [count] = *self.take()?;
         if count == 255 {
             return Err(self.error(ErrorKind::Null));
         }

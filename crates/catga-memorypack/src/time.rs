@@ -169,7 +169,7 @@ macro_rules! one_number {
             impl Decode<'_> for $ty {
                 #[inline]
                 fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-                    let $raw = $number::from_le_bytes(reader.take()?);
+                    let $raw = $number::from_le_bytes(*reader.take()?);
                     $read.ok_or_else(|| reader.error(ErrorKind::Value))
                 }
 
@@ -207,7 +207,7 @@ impl Encode for DateTimeOffset {
 impl Decode<'_> for DateTimeOffset {
     #[inline]
     fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let raw = u128::from_le_bytes(reader.take()?);
+        let raw = u128::from_le_bytes(*reader.take()?);
         Self::new((raw >> 64) as u64, raw as i16).ok_or_else(|| reader.error(ErrorKind::Value))
     }
 

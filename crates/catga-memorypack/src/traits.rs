@@ -87,21 +87,6 @@ pub trait Decode<'de>: Shape + Sized {
         Err(Error::new(ErrorKind::Missing, 0))
     }
 
-    /// Reads an object that has fewer members than the type.
-    // A function of its own, so that the one for all members stays small. The derive implements it.
-    #[doc(hidden)]
-    fn decode_older(reader: &mut Reader<'de>, members: usize) -> Result<Self> {
-        let _ = members;
-        Err(reader.error(ErrorKind::Members))
-    }
-
-    /// Reads past an object that has fewer members than the type.
-    #[doc(hidden)]
-    fn check_older(reader: &mut Reader<'de>, members: usize) -> Result<()> {
-        let _ = members;
-        Err(reader.error(ErrorKind::Members))
-    }
-
     /// Reads `count` values behind those of `items`. The reader has said that there may be that many.
     ///
     /// # Errors

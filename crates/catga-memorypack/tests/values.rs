@@ -388,6 +388,30 @@ fn members_that_are_missing_are_defaults_and_too_many_are_an_error() {
     assert_eq!(decode::<Level>(&[2]).unwrap_err().kind(), ErrorKind::Value);
 }
 
+/// What is found in types: `Self`, what is dropped, parameters that no field has, defaults of parameters.
+#[derive(MemoryPack, Debug, PartialEq)]
+struct Peculiar<T: Clone = u8, const N: usize = 2>
+where
+    T: PartialEq,
+{
+    next: Option<Box<Self>>,
+    items: [T; N],
+    #[memorypack(skip)]
+    none: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T: Clone + PartialEq, const N: usize> Drop for Peculiar<T, N> {
+    fn drop(&mut self) {}
+}
+
+#[test]
+fn peculiar_types_derive_too() {
+    let inner = Peculiar { next: None, items: ["a".to_owned()], none: std::marker::PhantomData };
+    let outer = Peculiar { next: Some(Box::new(inner)), items: ["b".to_owned()], none: std::marker::PhantomData };
+    there_and_back(&outer);
+    assert_eq!(decode::<Peculiar>(&[0]).unwrap().items, [0, 0]);
+}
+
 #[test]
 fn errors_are_one_word() {
     assert_eq!(size_of::<catga_memorypack::Error>(), size_of::<usize>());

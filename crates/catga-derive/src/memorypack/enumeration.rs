@@ -69,8 +69,6 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
             decode,
             decode_in_place: TokenStream::new(),
             check: TokenStream::new(),
-            decode_older: TokenStream::new(),
-            check_older: TokenStream::new(),
             missing: matched(zero, absent),
         },
     )

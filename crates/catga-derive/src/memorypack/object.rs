@@ -2,11 +2,11 @@
 
 use super::{
     attributes::{Mode, Options},
-    expand::{self, Bodies, lifetime},
+    expand::{self, Bodies, Inner, lifetime},
     members::{Members, Names, Reading},
 };
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens as _, format_ident, quote};
 use syn::{DataStruct, DeriveInput, Result};
 
 pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Options) -> Result<TokenStream> {
@@ -16,7 +16,11 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
     let members = Members::of(&data.fields, tolerant, input.ident.span())?;
     let type_name = input.ident.to_string();
     let names = Names { krate, de: &de, type_name: &type_name };
-    let fewer = if options.exact || members.slots.is_empty() { Fewer::Refused } else { Fewer::Elsewhere };
+    let fewer = if options.exact || members.slots.is_empty() {
+        Fewer::Refused
+    } else {
+        Fewer::Elsewhere(Inner::of(input, options, &de))
+    };
     let object = Object { members: &members, names: &names, fewer };
     let this = quote!(Self);
     let bind = members.pattern(&this);
@@ -29,10 +33,6 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
     let (decode, place, check) = (read(Reading::Make), read(Reading::InPlace), read(Reading::Check));
     let (made, done) = (ok(value.clone()), ok(quote!(())));
     let skipped = &members.skipped;
-    let (decode_older, check_older) = match tolerant {
-        true => Default::default(),
-        false => object.elsewhere(&value),
-    };
     let declare = names.declare(&members, Reading::Make);
     let missing: TokenStream = members
         .iter()
@@ -63,21 +63,18 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
                 #done
             },
             check: quote!(#check #done),
-            decode_older,
-            check_older,
             missing: quote!(#declare #missing #made),
         },
     )
 }
 
 /// What is done with objects of fewer members.
-#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fewer {
     Refused,
     /// The code for them stands beside that for all members.
     Here,
     /// It is a function of its own.
-    Elsewhere,
+    Elsewhere(Inner),
 }
 
 /// The code of an object, over variables that hold or borrow its members.
@@ -133,47 +130,27 @@ impl Object<'_> {
     /// Reads the number of members and the members; where there are fewer, the rest are missing.
     pub(super) fn read(&self, reading: Reading) -> TokenStream {
         let names = self.names;
+        let krate = names.krate;
         let count = self.members.slots.len();
         let known = count as u8;
         let members = names.attempt(quote!(__reader.members(#known)), "");
         let all = names.all(self.members, reading);
-        let krate = names.krate;
-        let wrong = quote!(::core::result::Result::Err(__reader.error(#krate::ErrorKind::Members)));
-        let otherwise = match self.fewer {
-            Fewer::Refused => names.attempt(wrong, ""),
-            Fewer::Here => {
-                let older = self.older(reading);
-                return quote!(let __count = #members; if __count == #count { #all } else { #older });
+        let fewer = match &self.fewer {
+            Fewer::Refused => {
+                let type_name = names.type_name;
+                let wrong = quote!(__reader.error(#krate::ErrorKind::Members).within(#type_name, ""));
+                quote!(return ::core::result::Result::Err(#wrong);)
             }
-            Fewer::Elsewhere => {
-                let function = if reading == Reading::Check { quote!(check_older) } else { quote!(decode_older) };
-                let read = names.attempt(quote!(<Self as #krate::Decode<'_>>::#function(&mut __older, __count)), "");
-                let done = match reading {
-                    Reading::InPlace => quote!({
-                        *self = __older_value;
-                    }),
-                    Reading::Make | Reading::Check => quote!(__older_value),
-                };
-                // A copy of the reader, so that no reference to it leaves the function that is inlined.
-                quote! {
-                    let mut __older = ::core::clone::Clone::clone(__reader);
-                    let __older_value = #read;
-                    *__reader = __older;
-                    return ::core::result::Result::Ok(#done);
-                }
-            }
+            Fewer::Elsewhere(inner) if reading == Reading::Make => self.elsewhere(inner),
+            Fewer::Here | Fewer::Elsewhere(_) => self.older(reading),
         };
-        let bind = (reading == Reading::InPlace).then(|| {
-            let bind = self.members.pattern(&quote!(Self));
-            quote!(let #bind = self;)
-        });
         quote! {
             let __count = #members;
-            if __count != #count {
-                #otherwise
+            if __count == #count {
+                #all
+            } else {
+                #fewer
             }
-            #bind
-            #all
         }
     }
 
@@ -187,14 +164,33 @@ impl Object<'_> {
         each.collect()
     }
 
-    /// The bodies of the functions for objects that have fewer members.
-    fn elsewhere(&self, value: &TokenStream) -> (TokenStream, TokenStream) {
+    /// The same in a function of its own, so that the one for all members is small enough to be inlined. It takes a copy
+    /// of the reader and answers the members one by one: what a reference to either leaves behind lies in memory, where
+    /// it costs the loops that read objects more than reading them.
+    fn elsewhere(&self, inner: &Inner) -> TokenStream {
+        let Inner { parameters, clause, arguments, .. } = inner;
+        let Names { krate, de, .. } = self.names;
+        let (types, variables): (Vec<_>, Vec<_>) =
+            self.members.iter().map(|member| (&member.ty, &member.variable)).unzip();
         let declare = self.names.declare(self.members, Reading::Make);
-        let (make, check) = (self.older(Reading::Make), self.older(Reading::Check));
-        let ok = quote!(::core::result::Result::Ok);
-        match self.members.slots.is_empty() || self.fewer != Fewer::Elsewhere {
-            true => (TokenStream::new(), TokenStream::new()),
-            false => (quote!(#declare #make #ok(#value)), quote!(#check #ok(()))),
+        let older = inner.spelled_out(self.older(Reading::Make));
+        let types = types.iter().map(|ty| inner.spelled_out(ty.to_token_stream()));
+        let others: Vec<_> = variables.iter().map(|variable| format_ident!("{variable}_older")).collect();
+        quote! {
+            #[cold]
+            #[inline(never)]
+            fn __older #parameters (
+                __reader: &mut #krate::Reader<#de>,
+                __count: ::core::primitive::usize,
+            ) -> #krate::Result<(#(#types,)*)> #clause {
+                #declare
+                #older
+                ::core::result::Result::Ok((#(#variables,)*))
+            }
+            let mut __copy = ::core::clone::Clone::clone(__reader);
+            let (#(#others,)*) = __older #arguments (&mut __copy, __count)?;
+            *__reader = __copy;
+            #(#variables = #others;)*
         }
     }
 
@@ -258,13 +254,8 @@ impl Object<'_> {
             }
         });
         let more = names.attempt(quote!(__reader.bytes(__slots.more)), "");
-        let bind = (reading == Reading::InPlace).then(|| {
-            let bind = self.members.pattern(&quote!(Self));
-            quote!(let #bind = self;)
-        });
         quote! {
             let __slots = #slots;
-            #bind
             #(#members)*
             #more;
         }

@@ -81,8 +81,6 @@ pub(super) fn implement(input: &DeriveInput, data: &DataStruct, options: &Option
             },
             decode_in_place: TokenStream::new(),
             check: TokenStream::new(),
-            decode_older: TokenStream::new(),
-            check_older: TokenStream::new(),
             missing: quote!(#(#missing)* ::core::result::Result::Ok(#value)),
         },
     )
@@ -115,8 +113,6 @@ pub(super) fn transparent(input: &DeriveInput, data: &DataStruct, options: &Opti
             decode: made(quote!(#decode::decode(__reader))),
             decode_in_place: quote!(#decode::decode_in_place(&mut self.#name, __reader)),
             check: quote!(#decode::check(__reader)),
-            decode_older: TokenStream::new(),
-            check_older: TokenStream::new(),
             missing: made(quote!(#decode::missing())),
         },
     )

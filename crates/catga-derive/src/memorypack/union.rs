@@ -60,8 +60,6 @@ pub(super) fn implement(input: &DeriveInput, data: &DataEnum, options: &Options)
             decode: quote!(match #tag { #decode _ => #unknown }),
             decode_in_place: TokenStream::new(),
             check: quote!(match #tag { #check _ => #unknown }),
-            decode_older: TokenStream::new(),
-            check_older: TokenStream::new(),
             missing: TokenStream::new(),
         },
     )
