@@ -21,6 +21,7 @@ pages! {
     consumers: "../../docs/src/consumers.md",
     behaviors: "../../docs/src/behaviors.md",
     axum: "../../docs/src/axum.md",
+    memorypack: "../../docs/src/memorypack.md",
     operating: "../../docs/src/operating.md",
     defaults: "../../docs/src/defaults.md",
     frame: "../../docs/src/frame.md",

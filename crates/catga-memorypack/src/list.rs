@@ -1,4 +1,4 @@
-use crate::{Decode, Encode, Kind, Options, Reader, Result, Shape, Sizer, Writer};
+use crate::{Decode, Encode, Kind, Options, Reader, Result, Shape, Sizer, Writer, sequence::check_each};
 use std::{fmt, marker::PhantomData};
 
 /// A collection that stays in the bytes: all of its values were tested when it was read, each is made when it is asked
@@ -108,7 +108,7 @@ impl<'de, T: Decode<'de>> Decode<'de> for List<'de, T> {
     fn decode(reader: &mut Reader<'de>) -> Result<Self> {
         let count = reader.count(const { T::KIND.min() })?;
         let start = reader.clone();
-        reader.nested(|reader| (0..count).try_for_each(|_| T::check(reader)))?;
+        check_each::<T>(reader, count)?;
         Ok(Self { count, reader: start.until(reader), items: PhantomData })
     }
 

@@ -221,14 +221,11 @@ pub(crate) fn extend<T: Plain>(numbers: &mut Vec<T>, bytes: &[u8]) {
     }
 }
 
-/// The bytes as text, and whether it is ASCII.
+/// The bytes as text where all are ASCII.
 #[inline(always)]
-pub(crate) fn text(bytes: &[u8]) -> Option<(&str, bool)> {
-    if ascii(bytes) {
-        // SAFETY: ASCII is UTF-8.
-        return Some((unsafe { str::from_utf8_unchecked(bytes) }, true));
-    }
-    str::from_utf8(bytes).ok().map(|text| (text, false))
+pub(crate) fn ascii_text(bytes: &[u8]) -> Option<&str> {
+    // SAFETY: ASCII is UTF-8.
+    ascii(bytes).then(|| unsafe { str::from_utf8_unchecked(bytes) })
 }
 
 /// Whether each byte is ASCII. Up to 32 bytes are tested with two loads that overlap.

@@ -189,9 +189,36 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Takes text that is UTF-8 on the wire, or nothing where it is UTF-16.
+    /// Takes text.
     #[inline]
     pub(crate) fn text(&mut self) -> Result<Wire<'de>> {
+        if let Some(text) = self.ascii() {
+            return Ok(Wire::Utf8(text));
+        }
+        // A copy, so that no reference to `self` leaves the loops that read.
+        let mut copy = self.clone();
+        let text = copy.any_text();
+        *self = copy;
+        text
+    }
+
+    /// Takes text that is ASCII and says so, which is most of it.
+    #[inline]
+    fn ascii(&mut self) -> Option<&'de str> {
+        let (header, rest) = self.rest.split_first_chunk()?;
+        let header = u64::from_le_bytes(*header);
+        let (length, units) = (!(header as u32), (header >> 32) as u32);
+        if length != units || length as i32 <= 0 {
+            return None;
+        }
+        let (bytes, rest) = rest.split_at_checked(length as usize)?;
+        let text = memory::ascii_text(bytes)?;
+        self.rest = rest;
+        Some(text)
+    }
+
+    #[inline(never)]
+    fn any_text(&mut self) -> Result<Wire<'de>> {
         let length = i32::from_le_bytes(*self.take()?);
         if length >= 0 {
             let units = length as usize;
@@ -205,9 +232,8 @@ impl<'de> Reader<'de> {
         }
         let claimed = i32::from_le_bytes(*self.take()?);
         let bytes = self.bytes(!length as usize)?;
-        match memory::text(bytes) {
-            Some((text, true)) if claimed <= 0 || claimed as usize == bytes.len() => Ok(Wire::Utf8(text)),
-            Some((text, false)) if claimed <= 0 || claimed as usize == text::utf16_len(bytes) => Ok(Wire::Utf8(text)),
+        match str::from_utf8(bytes) {
+            Ok(text) if claimed <= 0 || claimed as usize == text::utf16_len(bytes) => Ok(Wire::Utf8(text)),
             _ => Err(self.error(ErrorKind::Text)),
         }
     }

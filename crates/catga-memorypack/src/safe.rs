@@ -111,8 +111,8 @@ pub(crate) fn extend<T: Plain>(numbers: &mut Vec<T>, bytes: &[u8]) {
 }
 
 #[inline(always)]
-pub(crate) fn text(bytes: &[u8]) -> Option<(&str, bool)> {
-    str::from_utf8(bytes).ok().map(|text| (text, ascii(bytes)))
+pub(crate) fn ascii_text(bytes: &[u8]) -> Option<&str> {
+    if bytes.is_ascii() { str::from_utf8(bytes).ok() } else { None }
 }
 
 #[inline(always)]

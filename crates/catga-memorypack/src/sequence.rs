@@ -32,7 +32,21 @@ impl<T: Encode> Encode for [T] {
 #[inline]
 pub(crate) fn check_all<'de, T: Decode<'de>>(reader: &mut Reader<'de>) -> Result<()> {
     let count = reader.count(const { T::KIND.min() })?;
-    reader.nested(|reader| (0..count).try_for_each(|_| T::check(reader)))
+    check_each::<T>(reader, count)
+}
+
+/// Reads past so many values.
+#[inline]
+pub(crate) fn check_each<'de, T: Decode<'de>>(reader: &mut Reader<'de>, count: usize) -> Result<()> {
+    reader.nested(|reader| {
+        // A copy, which stays in registers where reading a value is inlined.
+        let mut local = reader.clone();
+        for _ in 0..count {
+            T::check(&mut local)?;
+        }
+        *reader = local;
+        Ok(())
+    })
 }
 
 #[inline]
@@ -187,7 +201,7 @@ impl<'de, T: Decode<'de>, const N: usize> Decode<'de> for [T; N] {
     #[inline]
     fn check(reader: &mut Reader<'de>) -> Result<()> {
         exactly::<T, N>(reader)?;
-        reader.nested(|reader| (0..N).try_for_each(|_| T::check(reader)))
+        check_each::<T>(reader, N)
     }
 
     fn missing() -> Result<Self> {

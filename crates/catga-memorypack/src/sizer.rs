@@ -44,11 +44,11 @@ impl Sizer {
     /// The bytes of a string of this many bytes of UTF-8.
     #[inline]
     pub(crate) fn text(&mut self, text: &str) -> usize {
-        match self.text {
-            _ if text.is_empty() => 4,
-            Text::Utf8 | Text::Utf8Unmeasured => 8 + text.len(),
-            Text::Utf16 => 4 + 2 * crate::text::utf16_len(text.as_bytes()),
+        if self.text == Text::Utf16 {
+            return 4 + 2 * crate::text::utf16_len(text.as_bytes());
         }
+        // Empty text has no second length.
+        text.len() + if text.is_empty() { 4 } else { 8 }
     }
 
     pub(crate) fn finish(self, size: usize) -> Result<usize, Error> {

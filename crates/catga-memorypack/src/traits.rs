@@ -105,9 +105,12 @@ pub trait Decode<'de>: Shape + Sized {
         }
         reader.charge(count, size_of::<Self>())?;
         items.reserve_exact(count);
+        // A copy, which stays in registers where reading a value is inlined.
+        let mut local = reader.clone();
         for _ in 0..count {
-            items.push(Self::decode(reader)?);
+            items.push(Self::decode(&mut local)?);
         }
+        *reader = local;
         Ok(())
     }
 }

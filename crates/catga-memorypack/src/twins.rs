@@ -86,19 +86,19 @@ proptest! {
 
     #[test]
     fn both_judge_text_alike(mut bytes in vec(0_u8..128, 0..70), at in any::<prop::sample::Index>(), high: u8) {
-        prop_assert_eq!(raw::text(&bytes), safe::text(&bytes));
+        prop_assert_eq!(raw::ascii_text(&bytes), safe::ascii_text(&bytes));
         if !bytes.is_empty() {
             let at = at.index(bytes.len());
             bytes[at] = high;
-            prop_assert_eq!(raw::text(&bytes), safe::text(&bytes));
+            prop_assert_eq!(raw::ascii_text(&bytes), safe::ascii_text(&bytes));
             prop_assert_eq!(raw::ascii(&bytes), safe::ascii(&bytes));
         }
     }
 
     #[test]
     fn both_judge_any_text_alike(text: String) {
-        prop_assert_eq!(raw::text(text.as_bytes()), safe::text(text.as_bytes()));
-        prop_assert_eq!(raw::text(text.as_bytes()).map(|text| text.0), Some(&text[..]));
+        prop_assert_eq!(raw::ascii_text(text.as_bytes()), safe::ascii_text(text.as_bytes()));
+        prop_assert_eq!(raw::ascii_text(text.as_bytes()), text.is_ascii().then_some(&text[..]));
     }
 
     #[test]

@@ -85,10 +85,12 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a string as UTF-16.
-    #[cold]
+    #[inline]
     pub(crate) fn put_utf16(&mut self, text: &str) {
-        self.count(text::utf16_len(text.as_bytes()));
-        text.encode_utf16().for_each(|unit| self.put(unit.to_le_bytes()));
+        let units = text::utf16_len(text.as_bytes());
+        self.count(units);
+        // A cursor of its own, so that no reference to this one leaves the loops that write.
+        wide(self.cursor.split(2 * units), text);
     }
 
     /// Writes the tag of a union.
@@ -141,6 +143,14 @@ impl Sizer {
     /// The bytes of the tag of a union.
     pub fn tag(&self, tag: u16) -> usize {
         if tag < 250 { 1 } else { 3 }
+    }
+}
+
+#[inline(never)]
+fn wide(mut cursor: Cursor<'_>, text: &str) {
+    text.encode_utf16().for_each(|unit| cursor.put(unit.to_le_bytes()));
+    if cursor.remaining() != 0 {
+        mismatch();
     }
 }
 
