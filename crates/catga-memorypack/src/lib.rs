@@ -42,7 +42,7 @@
 //! | `Guid` | `uuid::Uuid` (feature `uuid`) |
 //! | `DateTime`, `DateTimeOffset`, `TimeSpan`, `DateOnly`, `TimeOnly` | the types of these names; `TimeSpan` also as `std::time::Duration` |
 //! | `string`, `Uri`, `CultureInfo`, `Type`; `StringBuilder` | `String`, `Box<str>`, `Arc<str>`, `Cow<str>`, `&str`, [`catga_buf::Str`], `CompactString` (feature `compact_str`); [`Utf16`] |
-//! | `byte[]` | `Vec<u8>`, `Box<[u8]>`, `Cow<[u8]>`, `&[u8]`, [`bytes::Bytes`] |
+//! | `byte[]` | `Vec<u8>`, `Box<[u8]>`, `Cow<[u8]>`, `&[u8]`, [`bytes::Bytes`](::bytes::Bytes) |
 //! | `T[]`, `List<T>`, `Queue<T>`, `Stack<T>` (bottom first) … | `Vec`, `VecDeque`, `LinkedList`, `Box<[T]>`, `Arc<[T]>`, `[T; N]`, [`List`] |
 //! | `HashSet`, `SortedSet`; `Dictionary`, `SortedDictionary` | `HashSet`, `BTreeSet`; `HashMap`, `BTreeMap`, `Vec<Pair<K, V>>` |
 //! | `KeyValuePair`, `ValueTuple` | [`Pair`], tuples |

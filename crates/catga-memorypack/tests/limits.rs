@@ -1,4 +1,5 @@
 //! What bytes can make the reader do: nothing but answer.
+#![allow(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 mod wire;
@@ -7,7 +8,7 @@ use catga_buf::CountingAlloc;
 use catga_memorypack::{Decode, Encode, ErrorKind, MemoryPack, Options, Text, check, decode, to_vec};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, LinkedList};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc::system();
@@ -52,7 +53,7 @@ struct Tree {
     value: u8,
     left: Option<Box<Tree>>,
     others: Vec<Tree>,
-    more: Option<Vec<Box<Tree>>>,
+    more: Option<LinkedList<Tree>>,
     named: BTreeMap<u8, Tree>,
     hashed: HashMap<u8, Tree>,
 }
@@ -61,7 +62,7 @@ struct Tree {
 #[memorypack(union)]
 enum Either {
     #[memorypack(tag = 0)]
-    Leaf(Big),
+    Leaf(Box<Big>),
     #[memorypack(tag = 1)]
     Branch { left: Box<Either>, right: Box<Either> },
 }
@@ -92,7 +93,7 @@ fn survive_all(frame: &[u8]) {
     survive::<HashMap<String, HashMap<u8, BTreeMap<u8, String>>>>(frame);
     survive::<BTreeMap<Option<String>, Vec<BTreeMap<u8, u8>>>>(frame);
     survive::<Vec<std::sync::Arc<Big>>>(frame);
-    survive::<std::collections::LinkedList<Option<String>>>(frame);
+    survive::<LinkedList<Option<String>>>(frame);
     survive::<Vec<Result<Big, String>>>(frame);
     survive::<catga_memorypack::Grid<Option<String>>>(frame);
 }

@@ -1,4 +1,5 @@
 //! Values there and back, through each way to write and each way to read.
+#![allow(clippy::unwrap_used)]
 #![forbid(unsafe_code)]
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -390,9 +391,9 @@ fn members_that_are_missing_are_defaults_and_too_many_are_an_error() {
 
 /// What is found in types: `Self`, what is dropped, parameters that no field has, defaults of parameters.
 #[derive(MemoryPack, Debug, PartialEq)]
-struct Peculiar<T: Clone = u8, const N: usize = 2>
+struct Peculiar<T = u8, const N: usize = 2>
 where
-    T: PartialEq,
+    T: Clone + PartialEq,
 {
     next: Option<Box<Self>>,
     items: [T; N],

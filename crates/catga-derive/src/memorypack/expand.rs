@@ -3,7 +3,10 @@
 use super::attributes::Options;
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
-use syn::{DeriveInput, Error, GenericParam, Generics, Lifetime, Result, Type, parse_quote, spanned::Spanned as _};
+use syn::{
+    DeriveInput, Error, GenericParam, Generics, Lifetime, Result, Type, WherePredicate, parse_quote,
+    spanned::Spanned as _,
+};
 
 /// The bodies of the functions of the three traits.
 pub(super) struct Bodies {
@@ -141,10 +144,14 @@ impl Inner {
 /// The parameters of the type, each asked for `bound`, and the lifetime of the bytes.
 fn bounded(input: &DeriveInput, de: Option<&Lifetime>, bound: &TokenStream) -> Generics {
     let mut generics = input.generics.clone();
+    let mut asked = Vec::<WherePredicate>::new();
     for parameter in &mut generics.params {
         match parameter {
             GenericParam::Type(parameter) => {
-                parameter.bounds.push(parse_quote!(#bound));
+                // Not where its own bounds stand: these are nobody's to tidy.
+                let mut ident = parameter.ident.clone();
+                ident.set_span(Span::call_site());
+                asked.push(parse_quote!(#ident: #bound));
                 parameter.default = None;
             }
             GenericParam::Const(parameter) => parameter.default = None,
@@ -153,6 +160,9 @@ fn bounded(input: &DeriveInput, de: Option<&Lifetime>, bound: &TokenStream) -> G
     }
     if let Some(de) = de.filter(|_| input.generics.lifetimes().next().is_none()) {
         generics.params.insert(0, parse_quote!(#de));
+    }
+    if !asked.is_empty() {
+        generics.make_where_clause().predicates.extend(asked);
     }
     generics
 }
@@ -167,8 +177,8 @@ fn block(
 ) -> TokenStream {
     let ident = &input.ident;
     let generics = bounded(input, de, bound);
-    let (parameters, ..) = generics.split_for_impl();
-    let (_, arguments, clause) = input.generics.split_for_impl();
+    let (parameters, _, clause) = generics.split_for_impl();
+    let (_, arguments, _) = input.generics.split_for_impl();
     let parameters = parameters.to_token_stream();
     quote! {
         #[automatically_derived]
