@@ -1,6 +1,4 @@
 //! The times of .NET, which count in ticks of 100 ns.
-//!
-//! Long because five types with the same few conversions belong side by side.
 
 use crate::{Decode, Encode, Error, ErrorKind, Kind, Layout, Reader, Result, Shape, Sizer, Writer};
 use std::time::{Duration, SystemTime};

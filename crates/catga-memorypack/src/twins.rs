@@ -67,6 +67,8 @@ macro_rules! walk {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn both_cursors_write_the_same_bytes(start in vec(any::<u8>(), 0..9), steps in steps()) {
         let size = steps.iter().map(Step::size).sum::<usize>();
