@@ -413,6 +413,27 @@ fn peculiar_types_derive_too() {
     assert_eq!(decode::<Peculiar>(&[0]).unwrap().items, [0, 0]);
 }
 
+/// Where somebody else gives the crate away under another name.
+mod framework {
+    pub(crate) use catga_memorypack as wire;
+}
+
+#[derive(MemoryPack, Debug, PartialEq)]
+#[memorypack(crate = "crate::framework::wire")]
+struct Renamed {
+    id: i32,
+}
+
+#[derive(MemoryPack, Debug, PartialEq)]
+#[memorypack(crate = crate::framework::wire, transparent)]
+struct Id(Renamed);
+
+#[test]
+fn the_crate_may_have_another_name() {
+    there_and_back(&Id(Renamed { id: 7 }));
+    assert_eq!(to_vec(&Some(Id(Renamed { id: 7 }))).unwrap(), [1, 7, 0, 0, 0]);
+}
+
 #[test]
 fn errors_are_one_word() {
     assert_eq!(size_of::<catga_memorypack::Error>(), size_of::<usize>());
