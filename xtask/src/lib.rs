@@ -24,6 +24,7 @@ pages! {
     behaviors: "../../docs/src/behaviors.md",
     memory_store: "../../docs/src/memory-store.md",
     axum: "../../docs/src/axum.md",
+    memorypack: "../../docs/src/memorypack.md",
     operating: "../../docs/src/operating.md",
     defaults: "../../docs/src/defaults.md",
     frame: "../../docs/src/frame.md",

@@ -1,7 +1,8 @@
-//! The derives of Catga: [`Request`](macro@Request), [`Event`](macro@Event) and [`EventSet`](macro@EventSet).
+//! The derives of Catga: [`Request`](macro@Request), [`Event`](macro@Event), [`EventSet`](macro@EventSet) and
+//! [`MemoryPack`](macro@MemoryPack).
 //!
-//! It is a crate of its own because rustc wants procedural macros in one; nobody depends on it but `catga`, which
-//! re-exports them. The derives only save typing: what they emit are the few `impl`s
+//! It is a crate of its own because rustc wants procedural macros in one; nobody depends on it but `catga` and
+//! `catga-memorypack`, which re-export them. The derives only save typing: what they emit are the few `impl`s
 //! that one would write by hand, and neither needs anything else of this crate.
 //!
 //! # Attributes
@@ -33,6 +34,7 @@ mod attributes;
 mod event_set;
 mod expand;
 mod handler;
+mod memorypack;
 
 use attributes::Kind;
 use proc_macro::TokenStream;
@@ -119,6 +121,26 @@ pub fn derive_event(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(EventSet, attributes(catga))]
 pub fn derive_event_set(input: TokenStream) -> TokenStream {
     event_set::expand(input.into()).into()
+}
+
+/// Gives the type its MemoryPack bytes: `Shape`, `Encode` and `Decode` of `catga-memorypack`, which re-exports this.
+///
+/// | attribute | on | means |
+/// |---|---|---|
+/// | none | a struct | An object: a class or record of .NET. Old data with fewer members reads with defaults. |
+/// | `#[repr(C)]` | a struct | A struct without references: its memory, padding as zeros. All fields are raw. |
+/// | none, `#[repr(u8)]` … `#[repr(i64)]` | an enum without fields | The underlying integer, `i32` by default. |
+/// | `#[memorypack(version_tolerant)]` | a struct | `GenerateType.VersionTolerant`: data with more members reads, too. |
+/// | `#[memorypack(union)]` | an enum | `[MemoryPackUnion]`: each variant has a `#[memorypack(tag = 0)]` up to 65535, and holds one object or has named fields and is one. |
+/// | `#[memorypack(value_type)]` | a struct | A struct with references, whose `Option` is written differently than that of a class. |
+/// | `#[memorypack(exact)]` | a struct | Neither fewer nor more members, as for `System.Tuple`. |
+/// | `#[memorypack(transparent)]` | a struct of one field | What the field is, for ids and sets of flags. |
+/// | `#[memorypack(order = 2)]` | a field | `[MemoryPackOrder]`; on all fields or none. Gaps only where version tolerant. |
+/// | `#[memorypack(skip)]` | a field | `[MemoryPackIgnore]`: not written, read as its `Default`. |
+/// | `#[memorypack(crate = "my::memorypack")]` | both | Where the emitted code finds `catga-memorypack`. |
+#[proc_macro_derive(MemoryPack, attributes(memorypack))]
+pub fn derive_memorypack(input: TokenStream) -> TokenStream {
+    memorypack::expand(input.into()).into()
 }
 
 /// Checks a handler where it is written: its message, each of its parameters, and that its future is `Send`. Optional:
