@@ -26,9 +26,18 @@ pub trait Sink: io::Write {
         let _ = additional;
         Ok(())
     }
+
+    /// The vector that this is, for encoders that write straight into one. The default is `None`.
+    fn as_vec(&mut self) -> Option<&mut Vec<u8>> {
+        None
+    }
 }
 
 impl Sink for Vec<u8> {
+    fn as_vec(&mut self) -> Option<&mut Vec<u8>> {
+        Some(self)
+    }
+
     fn reserve(&mut self, additional: usize) -> io::Result<()> {
         Self::reserve(self, additional);
         Ok(())

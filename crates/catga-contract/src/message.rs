@@ -155,7 +155,7 @@ pub trait Codec<T>: 'static {
     ///
     /// # Errors
     ///
-    /// As [`decode`](Self::decode), which the default calls; `value` is as it was then.
+    /// As [`decode`](Self::decode), which the default calls; `value` is some value then.
     fn decode_in_place(bytes: &[u8], value: &mut T) -> Result<()> {
         *value = Self::decode(bytes)?;
         Ok(())

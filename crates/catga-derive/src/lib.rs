@@ -140,7 +140,13 @@ pub fn derive_event_set(input: TokenStream) -> TokenStream {
 /// | `#[memorypack(crate = "my::memorypack")]` | both | Where the emitted code finds `catga-memorypack`. |
 #[proc_macro_derive(MemoryPack, attributes(memorypack))]
 pub fn derive_memorypack(input: TokenStream) -> TokenStream {
-    memorypack::expand(input.into()).into()
+    memorypack::expand(input.into(), "::catga_memorypack").into()
+}
+
+/// [`MemoryPack`](macro@MemoryPack) for those who depend on `catga` alone, which re-exports it under that name.
+#[proc_macro_derive(CatgaMemoryPack, attributes(memorypack))]
+pub fn derive_catga_memorypack(input: TokenStream) -> TokenStream {
+    memorypack::expand(input.into(), "::catga::memorypack").into()
 }
 
 /// Checks a handler where it is written: its message, each of its parameters, and that its future is `Send`. Optional:

@@ -133,6 +133,9 @@ impl Options {
     ///
     /// Those of [`to_vec`](Self::to_vec), and [`ErrorKind::Io`] where the sink fails.
     pub fn encode_to_sink<T: Encode + ?Sized>(&self, value: &T, out: &mut impl Sink) -> Result<()> {
+        if let Some(out) = out.as_vec() {
+            return self.encode(value, out);
+        }
         let size = self.measure(value)?;
         out.reserve(size).map_err(Error::io)?;
         self.scratch(value, size, |bytes| out.write_all(bytes)).map_err(Error::io)

@@ -37,6 +37,7 @@
     not(feature = "json"),
     doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |"
 )]
+//! | `memorypack` | no | `MemoryPack`, derive and codec: the bytes of .NET's MemoryPack; `catga::memorypack`, the crate |
 //! | `msgpack` | no | `MessagePack`, a codec over serde |
 //! | `protobuf` | no | `Protobuf`, a codec for types that derive `prost::Message` |
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
@@ -80,6 +81,8 @@ mod worker;
 
 #[cfg(feature = "json")]
 pub use crate::codec::json::Json;
+#[cfg(feature = "memorypack")]
+pub use crate::codec::memory_pack::MemoryPack;
 #[cfg(feature = "msgpack")]
 pub use crate::codec::message_pack::MessagePack;
 #[cfg(feature = "protobuf")]
@@ -118,7 +121,12 @@ pub use catga_contract::{
     Settler, Sink, State, StoreId, Str, Subject, SubscribeOptions, Subscription, ToEvents, ToKey, Token, Transport, Tx,
     UnitOfWork, Wire,
 };
+#[cfg(feature = "memorypack")]
+pub use catga_derive::CatgaMemoryPack as MemoryPack;
 pub use catga_derive::{Event, EventSet, Request, handler};
+/// The MemoryPack format by itself.
+#[cfg(feature = "memorypack")]
+pub use catga_memorypack as memorypack;
 /// The embedded durable store and queue: one SQLite file.
 #[cfg(feature = "sqlite")]
 pub use catga_sqlite as sqlite;

@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use syn::{
     Attribute, Data, DeriveInput, Error, Field, Ident, LitInt, LitStr, Path, Result, Variant, ext::IdentExt as _,
-    meta::ParseNestedMeta, parse_quote, spanned::Spanned as _,
+    meta::ParseNestedMeta, spanned::Spanned as _,
 };
 
 /// What the type is to .NET.
@@ -30,8 +30,10 @@ pub(super) struct Options {
 }
 
 impl Options {
-    pub(super) fn of(input: &DeriveInput) -> Result<Self> {
-        let (mut mode, mut value_type, mut exact, mut krate) = (None, None, None, parse_quote!(::catga_memorypack));
+    /// Those of the type; `krate` is where the emitted code finds `catga-memorypack` unless they say otherwise.
+    pub(super) fn of(input: &DeriveInput, krate: &str) -> Result<Self> {
+        let (mut mode, mut value_type, mut exact) = (None, None, None);
+        let mut krate: Path = syn::parse_str(krate)?;
         each(&input.attrs, "memorypack", |meta| {
             let name = meta.path.get_ident().map(|ident| ident.unraw().to_string()).unwrap_or_default();
             let mut choose = |chosen: Mode| match mode.replace((chosen, meta.path.span())) {

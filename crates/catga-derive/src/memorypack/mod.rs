@@ -15,13 +15,13 @@ use proc_macro2::TokenStream;
 use syn::{Data, DeriveInput, Error, Result};
 
 /// The `impl`s for the type in `input`, or the errors that it has.
-pub(crate) fn expand(input: TokenStream) -> TokenStream {
-    let expanded = syn::parse2(input).and_then(|input| implement(&input));
+pub(crate) fn expand(input: TokenStream, krate: &str) -> TokenStream {
+    let expanded = syn::parse2(input).and_then(|input| implement(&input, krate));
     expanded.unwrap_or_else(Error::into_compile_error)
 }
 
-fn implement(input: &DeriveInput) -> Result<TokenStream> {
-    let options = Options::of(input)?;
+fn implement(input: &DeriveInput, krate: &str) -> Result<TokenStream> {
+    let options = Options::of(input, krate)?;
     match (&input.data, options.mode) {
         (Data::Union(data), _) => {
             let text =

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "json")]
 pub(crate) mod json;
+#[cfg(feature = "memorypack")]
+pub(crate) mod memory_pack;
 #[cfg(feature = "msgpack")]
 pub(crate) mod message_pack;
 #[cfg(feature = "protobuf")]
