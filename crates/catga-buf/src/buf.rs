@@ -304,3 +304,83 @@ impl Extend<u8> for PooledBuf {
         bytes.into_iter().for_each(|byte| self.put_slice(&[byte]));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::PoolOptions;
+    use std::ptr::NonNull;
+
+    /// Looks at, or writes to, a block that is free: what no safe code can do.
+    fn behind(place: NonNull<u8>, len: usize) -> &'static mut [u8] {
+        // SAFETY: the tests ask for blocks that their pool keeps until they have looked, written whole before.
+        unsafe { std::slice::from_raw_parts_mut(place.as_ptr(), len) }
+    }
+
+    #[test]
+    fn zero_on_return_overwrites_all_that_was_written() {
+        let pool = PoolOptions::new().zero_on_return(true).build();
+        for forget in [false, true] {
+            let mut buf = pool.acquire(1_024);
+            buf.put_bytes(7, 1_024);
+            if forget {
+                buf.truncate(10);
+            }
+            let place = buf.block.data();
+            drop(buf);
+            assert!(behind(place, 1_024).iter().all(|byte| *byte == 0), "after truncate: {forget}");
+        }
+    }
+
+    #[test]
+    fn zero_on_return_also_holds_for_views_and_for_the_block_that_a_buffer_left() {
+        let pool = PoolOptions::new().zero_on_return(true).build();
+        let mut buf = pool.acquire(256);
+        buf.put_bytes(7, 256);
+        let left = buf.block.data();
+        buf.put_bytes(7, 256);
+        assert!(behind(left, 256).iter().all(|byte| *byte == 0));
+        let place = buf.block.data();
+        let view = buf.share();
+        drop((view.slice(1..2), view));
+        assert!(behind(place, 512).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_secret_is_overwritten_in_any_pool() {
+        let pool = PoolOptions::new().build();
+        let mut secret = crate::SecretBuf::acquire(&pool, 256);
+        secret.put_slice(&[7; 256]);
+        let first = NonNull::from(&mut secret[0]);
+        secret.put_slice(&[7; 256]);
+        let second = NonNull::from(&mut secret[0]);
+        assert!(behind(first, 256).iter().all(|byte| *byte == 0), "the block that it outgrew");
+        drop(secret);
+        assert!(behind(second, 512).iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_plain_pool_overwrites_nothing_and_shows_nothing() {
+        let pool = PoolOptions::new().build();
+        let mut buf = pool.acquire(256);
+        buf.put_bytes(7, 256);
+        let place = buf.block.data();
+        drop(buf);
+        assert!(behind(place, 256).iter().all(|byte| *byte == 7));
+        assert!(pool.acquire(256).is_empty());
+    }
+
+    #[test]
+    fn a_guarded_pool_fills_what_is_free_and_finds_who_writes_to_it() {
+        let pool = PoolOptions::new().guard(true).build();
+        let mut buf = pool.acquire(256);
+        buf.put_bytes(7, 10);
+        let place = buf.block.data();
+        drop(buf);
+        assert!(behind(place, 256).iter().all(|byte| *byte == 0xdd));
+        drop(pool.acquire(256));
+        behind(place, 256)[200] = 1;
+        let panic = std::panic::catch_unwind(|| pool.acquire(256)).unwrap_err();
+        let text = panic.downcast_ref::<String>().unwrap();
+        assert_eq!(text, "byte 200 of a free buffer of 256 bytes was written: somebody kept a pointer");
+    }
+}

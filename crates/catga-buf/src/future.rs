@@ -83,17 +83,21 @@ impl<'a, T> PooledFuture<'a, T> {
     pub fn new<F: Future<Output = T> + Send + 'a>(future: F) -> Self {
         if const { align_of::<F>() > ALIGN } {
             // Blocks are not aligned so far; a box is. It is an allocation, for futures that nobody has met yet.
-            return Self::place(Box::pin(future));
+            // SAFETY: a box is aligned as a pointer is.
+            return unsafe { Self::place(Box::pin(future)) };
         }
-        Self::place(future)
+        // SAFETY: the alignment was looked at.
+        unsafe { Self::place(future) }
     }
 
+    /// # Safety
+    ///
+    /// `F` is aligned to no more than [`ALIGN`].
     #[inline]
-    fn place<F: Future<Output = T> + Send + 'a>(future: F) -> Self {
-        const { assert!(align_of::<F>() <= ALIGN) };
+    unsafe fn place<F: Future<Output = T> + Send + 'a>(future: F) -> Self {
         let block = BufferPool::global().inner().acquire(size_of::<F>(), "");
-        // SAFETY: the block holds a future's size at least, its data are aligned to 64, no less than a future is, and
-        // nobody else has it.
+        // SAFETY: the block holds a future's size at least, its data are aligned to `ALIGN`, no less than a future is,
+        // as the caller promises, and nobody else has it.
         unsafe { block.data().cast::<F>().write(future) };
         Self { block: ManuallyDrop::new(block), table: &F::TABLE, future: PhantomData }
     }

@@ -13,6 +13,7 @@ use crate::{
 };
 use std::{
     array,
+    panic::{RefUnwindSafe, UnwindSafe},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -30,6 +31,10 @@ pub(crate) struct Inner {
     /// Whether the pool keeps nothing at all.
     unpooled: bool,
 }
+
+// Every statement leaves the pool whole, and a hook that panics is not called while one runs.
+impl UnwindSafe for Inner {}
+impl RefUnwindSafe for Inner {}
 
 /// Shares a thread's bytes out among the classes, the small ones first, so that no count is kept while it runs.
 fn kept_by_threads(cap: usize) -> [(u32, bool); CLASSES] {

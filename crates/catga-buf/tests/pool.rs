@@ -232,11 +232,12 @@ fn a_trim_reaches_what_other_threads_keep_when_they_come_by() {
 fn a_thousand_short_threads_leave_nothing_behind() {
     let pool = pool();
     for _ in 0..100 {
-        thread::scope(|scope| {
-            for _ in 0..10 {
-                scope.spawn(|| drop([filled(&pool, 100), filled(&pool, 5_000), filled(&pool, 100_000)]));
-            }
-        });
+        // Joined, not scoped: a scope ends before the destructors of its threads' values ran.
+        let threads: Vec<_> = (0..10)
+            .map(|_| pool.clone())
+            .map(|pool| thread::spawn(move || drop([filled(&pool, 100), filled(&pool, 5_000), filled(&pool, 100_000)])))
+            .collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
     let stats = pool.stats();
     assert_eq!((stats.small.acquired, stats.medium.acquired, stats.large.acquired), (1_000, 1_000, 1_000));
