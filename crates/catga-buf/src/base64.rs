@@ -78,6 +78,7 @@ impl error::Error for DecodeError {}
 /// # Panics
 ///
 /// Where it exceeds any address space.
+#[inline]
 pub const fn encoded_len(bytes: usize) -> usize {
     match bytes.div_ceil(3).checked_mul(4) {
         Some(len) => len,
@@ -86,6 +87,7 @@ pub const fn encoded_len(bytes: usize) -> usize {
 }
 
 /// How many bytes a text has at most.
+#[inline]
 pub const fn decoded_len(text: usize) -> usize {
     text / 4 * 3
 }
@@ -95,6 +97,7 @@ pub const fn decoded_len(text: usize) -> usize {
 /// # Errors
 ///
 /// [`TooSmall`] where `room` is shorter than [`encoded_len`].
+#[inline]
 pub fn encode_slice<'a>(bytes: &[u8], room: &'a mut [u8]) -> Result<&'a str, TooSmall> {
     let (needed, given) = (encoded_len(bytes.len()), room.len());
     let room = room.get_mut(..needed).ok_or(TooSmall { needed, given })?;
@@ -102,11 +105,13 @@ pub fn encode_slice<'a>(bytes: &[u8], room: &'a mut [u8]) -> Result<&'a str, Too
 }
 
 /// Adds the text at the end of a buffer.
+#[inline]
 pub fn encode_into(bytes: &[u8], out: &mut PooledBuf) {
     out.append_with(encoded_len(bytes.len()), |room| STANDARD.encode(bytes, Out::from_uninit_slice(room)));
 }
 
 /// Adds the text at the end of a string.
+#[inline]
 pub fn encode_string(bytes: &[u8], out: &mut String) {
     STANDARD.encode_append(bytes, out);
 }
@@ -117,6 +122,7 @@ pub fn encode_string(bytes: &[u8], out: &mut String) {
 ///
 /// What is wrong with the text and where; `room` is then of no use. [`DecodeError::TooSmall`] where the bytes do not
 /// fit.
+#[inline]
 pub fn decode_slice(text: impl AsRef<[u8]>, room: &mut [u8]) -> Result<&[u8], DecodeError> {
     let text = text.as_ref();
     let (needed, given) = (exact_len(text)?, room.len());
@@ -132,6 +138,7 @@ pub fn decode_slice(text: impl AsRef<[u8]>, room: &mut [u8]) -> Result<&[u8], De
 /// # Errors
 ///
 /// What is wrong with the text and where; the buffer is then as it was.
+#[inline]
 pub fn decode_into(text: impl AsRef<[u8]>, out: &mut PooledBuf) -> Result<(), DecodeError> {
     let text = text.as_ref();
     let mut failed = false;

@@ -23,7 +23,7 @@ const PAGE: usize = 4_096;
 #[repr(C, align(64))]
 pub(crate) struct Header {
     /// The next block of the chain that this one is in.
-    pub(crate) next: Option<Block>,
+    next: Link,
     /// Where the block goes when nobody uses it. It keeps the pool's books alive, not its stock.
     pub(crate) pool: Arc<Inner>,
     pub(crate) cap: usize,
@@ -43,6 +43,31 @@ pub(crate) struct Header {
 
 /// A block and its memory, of which this is the only owner. Dropping it gives the memory back to the allocator.
 pub(crate) struct Block(NonNull<Header>);
+
+/// A block within a chain, or none: it owns the block and all that follow, and has no destructor.
+#[derive(Default)]
+pub(crate) struct Link(Option<NonNull<Header>>);
+
+// SAFETY: it is a block, or none.
+unsafe impl Send for Link {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Link {}
+
+impl Link {
+    /// The first block and the rest.
+    #[inline]
+    pub(crate) fn unlink(self) -> Option<(Block, Link)> {
+        let mut block = Block(self.0?);
+        let rest = std::mem::take(&mut block.header_mut().next);
+        Some((block, rest))
+    }
+
+    /// The bytes that the first block holds; 0 where there is none.
+    pub(crate) fn capacity(&self) -> usize {
+        // SAFETY: the link owns its block, whose header is there as long as the block is.
+        self.0.map_or(0, |header| unsafe { header.as_ref() }.cap)
+    }
+}
 
 // SAFETY: a block owns its memory alone, and everything in its header may change threads.
 unsafe impl Send for Block {}
@@ -68,7 +93,7 @@ impl Block {
         // SAFETY: the layout has the size of a header at least.
         let Some(base) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let header = Header {
-            next: None,
+            next: Link::default(),
             zero: pool.options.zero_on_return,
             filled: false,
             pool,
@@ -115,6 +140,13 @@ impl Block {
     pub(crate) fn data(&self) -> NonNull<u8> {
         // SAFETY: the data are the `cap` bytes in front of the header, in the same allocation.
         unsafe { self.0.cast::<u8>().sub(self.capacity()) }
+    }
+
+    /// Puts the block in front of others.
+    #[inline]
+    pub(crate) fn link(mut self, rest: Link) -> Link {
+        self.header_mut().next = rest;
+        Link(Some(self.into_raw()))
     }
 
     /// Gives up the block without giving up its memory.

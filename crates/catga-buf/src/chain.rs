@@ -1,24 +1,28 @@
-use crate::block::Block;
+use crate::block::{Block, Link};
 
 /// A list of blocks that goes through the blocks themselves: last in, first out.
+///
+/// It has no destructor, so that a thread's chains move in and out of their cells without a look; whoever has one puts
+/// it somewhere or takes its blocks out.
 #[derive(Default)]
+#[must_use]
 pub(crate) struct Chain {
-    head: Option<Block>,
+    head: Link,
     len: u32,
 }
 
 impl Chain {
     #[inline]
-    pub(crate) fn push(&mut self, mut block: Block) {
-        block.header_mut().next = self.head.take();
-        self.head = Some(block);
+    pub(crate) fn push(&mut self, block: Block) {
+        let rest = std::mem::take(&mut self.head);
+        self.head = block.link(rest);
         self.len += 1;
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Block> {
-        let mut block = self.head.take()?;
-        self.head = block.header_mut().next.take();
+        let (block, rest) = std::mem::take(&mut self.head).unlink()?;
+        self.head = rest;
         self.len -= 1;
         Some(block)
     }
@@ -30,7 +34,7 @@ impl Chain {
 
     /// The bytes that its blocks hold together; they are all of one size.
     pub(crate) fn bytes(&self) -> usize {
-        self.head.as_ref().map_or(0, Block::capacity) * self.len as usize
+        self.head.capacity() * self.len as usize
     }
 }
 

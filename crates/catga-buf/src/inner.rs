@@ -140,10 +140,8 @@ impl Inner {
         block
     }
 
-    /// Takes a block back that its thread does not keep.
-    #[cold]
-    #[inline(never)]
-    fn give_cold(self: &Arc<Self>, mut block: Block) {
+    /// Takes a block back that its thread does not keep at once.
+    fn give(self: &Arc<Self>, mut block: Block) {
         let class = block.class();
         if self.threaded()
             && class < CLASSES
@@ -223,7 +221,13 @@ pub(crate) fn give_back(mut block: Block, written: usize) {
     block.claim();
     block.clean(written);
     if let Err(block) = local::give(block) {
-        let pool = Arc::clone(&block.header().pool);
-        pool.give_cold(block);
+        give_cold(block);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn give_cold(block: Block) {
+    let pool = Arc::clone(&block.header().pool);
+    pool.give(block);
 }

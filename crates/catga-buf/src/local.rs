@@ -45,15 +45,13 @@ impl Magazine {
     #[inline]
     fn push(&self, block: Block) -> Result<(), Block> {
         let mut chain = self.loaded.take();
-        let room = chain.len() < self.most;
-        let left = if room {
-            chain.push(block);
-            Ok(())
-        } else {
-            Err(block)
-        };
+        if chain.len() >= self.most {
+            self.loaded.set(chain);
+            return Err(block);
+        }
+        chain.push(block);
         self.loaded.set(chain);
-        left
+        Ok(())
     }
 }
 
@@ -80,47 +78,47 @@ loom::thread_local! {
     static LOCALS: Locals = Locals(RefCell::new(Vec::new()));
 }
 
-/// Calls `look` with the chains of the pool that this thread used last. `look` must not call anything that a user gave:
-/// that could end the pool.
+/// Lets `look` use the chains of the pool that this thread used last; answers `with` back where there are none. `look`
+/// must not call anything that a user gave: that could end the pool.
 #[inline]
-fn current<T>(look: impl FnOnce(&Local) -> T) -> Option<T> {
+fn current<T, W>(with: W, look: impl FnOnce(&Local, W) -> Result<T, W>) -> Result<T, W> {
     let current = CURRENT.try_with(Cell::get).unwrap_or(ptr::null());
     // SAFETY: `CURRENT` is null or points into an `Rc` in `LOCALS`; whatever takes that `Rc` out makes it null first.
     // Only this thread does so, and none of the calls of `current` in this file does while it looks.
-    unsafe { current.as_ref() }.map(look)
+    match unsafe { current.as_ref() } {
+        Some(local) => look(local, with),
+        None => Err(with),
+    }
 }
 
 /// A block that this thread keeps, without a look at anything shared.
 #[inline]
 pub(crate) fn take(pool: &Arc<Inner>, class: u8) -> Option<Block> {
-    current(|local| {
+    let taken = current((), |local, ()| {
         if !Arc::ptr_eq(&local.pool, pool) {
-            return None;
+            return Err(());
         }
         let class = usize::from(class);
-        let block = local.magazines.get(class)?.pop()?;
+        let block = local.magazines.get(class).and_then(Magazine::pop).ok_or(())?;
         bump(&local.slot.taken[class]);
-        Some(block)
-    })?
+        Ok(block)
+    });
+    taken.ok()
 }
 
 /// Keeps a block in this thread; answers it back where there is no room for it or this is another pool's thread.
 #[inline]
 pub(crate) fn give(block: Block) -> Result<(), Block> {
-    let mut rest = Some(block);
-    current(|local| {
-        let Some(block) = rest.take_if(|block| Arc::ptr_eq(&local.pool, &block.header().pool)) else { return };
-        let class = block.class();
-        let Some(magazine) = local.magazines.get(class) else {
-            rest = Some(block);
-            return;
-        };
-        match magazine.push(block) {
-            Ok(()) => bump(&local.slot.given[class]),
-            Err(block) => rest = Some(block),
+    current(block, |local, block| {
+        if !Arc::ptr_eq(&local.pool, &block.header().pool) {
+            return Err(block);
         }
-    });
-    rest.map_or(Ok(()), Err)
+        let class = block.class();
+        let Some(magazine) = local.magazines.get(class) else { return Err(block) };
+        magazine.push(block)?;
+        bump(&local.slot.given[class]);
+        Ok(())
+    })
 }
 
 /// The chains that this thread keeps of `pool`, which it uses from now on; none where the thread is ending.

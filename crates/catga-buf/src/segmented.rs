@@ -9,7 +9,7 @@ use std::{
 #[cfg(feature = "tokio")]
 mod asynchronous;
 
-/// The first block of a stream, and the largest one; each block doubles the one before.
+/// The first block of a stream, and the largest one; each block doubles the one before, at least.
 const FIRST: usize = 4 << 10;
 const LARGEST: usize = 64 << 10;
 
@@ -19,7 +19,8 @@ const MAX: u64 = 1 << 30;
 /// A stream in memory over a chain of pooled blocks: it grows without moving what it holds, and its blocks come home
 /// when it is dropped.
 ///
-/// Reading and writing share one position, as in a file. The blocks double from 4 KiB to 64 KiB. A stream holds at most
+/// Reading and writing share one position, as in a file. The blocks double from 4 KiB to 64 KiB, faster where much is
+/// written at once. A stream holds at most
 /// 1 GiB unless [`with_max`](Self::with_max) says otherwise.
 ///
 /// ```
@@ -151,11 +152,12 @@ impl SegmentedBuf {
         count
     }
 
-    /// The last block where it has room, or a new one behind it.
-    fn room(&mut self) -> &mut PooledBuf {
+    /// The last block where it has room, or a new one behind it for the first of `wanted` bytes.
+    fn room(&mut self, wanted: usize) -> &mut PooledBuf {
         let full = self.segments.last().is_none_or(|last| last.buf.len() == last.buf.capacity());
         if full {
-            let size = self.segments.last().map_or(FIRST, |last| (last.buf.capacity() * 2).min(LARGEST));
+            let doubled = self.segments.last().map_or(FIRST, |last| last.buf.capacity() * 2);
+            let size = doubled.max(wanted).min(LARGEST);
             let buf = self.pool.acquire_tagged(size, &self.tag);
             self.segments.push(Segment { start: self.len, buf });
         }
@@ -165,7 +167,7 @@ impl SegmentedBuf {
 
     /// Adds at the end as much as the last block takes.
     fn append(&mut self, count: usize, put: impl FnOnce(&mut PooledBuf, usize)) -> usize {
-        let buf = self.room();
+        let buf = self.room(count);
         let count = count.min(buf.capacity() - buf.len());
         put(buf, count);
         self.len += count;

@@ -1,4 +1,5 @@
 //! Base64 agrees with a table of one's own on everything from 0 bytes to 64 MiB, and says where a text is wrong.
+#![allow(clippy::unwrap_used)]
 
 use catga_buf::{
     BufferPool,
@@ -51,11 +52,12 @@ fn vectors_of_the_standard() {
 }
 
 #[test]
-fn every_length_up_to_a_thousand_and_large_ones_up_to_64_mib() {
-    let bytes: Vec<u8> = (0..64_usize << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    (0..1_000).for_each(|len| check(&bytes[..len]));
-    [65_535, 65_537, 1 << 20, (1 << 20) + 1].into_iter().for_each(|len| check(&bytes[..len]));
+fn every_length_up_to_400_and_large_ones_up_to_64_mib() {
+    let block: Vec<u8> = (0..(1_usize << 20) + 1).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    (0..400).for_each(|len| check(&block[..len]));
+    [65_535, 65_537, (1 << 20) + 1].into_iter().for_each(|len| check(&block[..len]));
     // All 64 MiB against themselves, and against the model at both ends.
+    let bytes = block[..1 << 20].repeat(64);
     let pool = BufferPool::global();
     let (mut text, mut back) = (pool.acquire(0), pool.acquire(0));
     base64::encode_into(&bytes, &mut text);

@@ -257,3 +257,35 @@ fn the_slab_of_the_thread_may_be_used_within_itself() {
     });
     assert_eq!((&outer[..], &inner[..]), (&b"outer"[..], &b"inner"[..]));
 }
+
+/// The pages that this thread has touched for the first time.
+#[cfg(target_os = "linux")]
+fn faults() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // The tenth field; the second one, in parentheses, is a name that may hold spaces.
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(7).unwrap().parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn bursts_of_large_buffers_fault_no_pages() {
+    // Enough for the bursts to live in the pool; the other tests of this file have pools of their own.
+    let pool = PoolOptions::new().build();
+    let burst = |count: usize, bytes: usize| {
+        let bufs: Vec<_> = (0..count)
+            .map(|_| {
+                let mut buf = pool.acquire(bytes);
+                buf.put_bytes(1, bytes);
+                buf
+            })
+            .collect();
+        drop(bufs);
+    };
+    for (count, bytes) in [(16, 64 << 10), (8, 1 << 20)] {
+        burst(count, bytes);
+        let before = faults();
+        (0..100).for_each(|_| burst(count, bytes));
+        let found = faults() - before;
+        assert!(found < 5, "{found} page faults in 100 bursts of {count} × {bytes} bytes");
+    }
+}

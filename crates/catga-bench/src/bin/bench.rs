@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{harness, parts, print, send};
+use catga_bench::{harness, parts, pool, print, send};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, process::ExitCode, time::Duration};
@@ -29,6 +29,14 @@ enum What {
         /// Measure `catga-core` 0.2, too; builds it
         #[arg(long)]
         peers: bool,
+        /// Fail where a bound is missed
+        #[arg(long)]
+        gate: bool,
+    },
+    /// Buffers, streams, Base64 and futures in the pool
+    Pool {
+        #[command(flatten)]
+        options: Options,
         /// Fail where a bound is missed
         #[arg(long)]
         gate: bool,
@@ -65,10 +73,11 @@ impl Options {
 
 fn main() -> Result<ExitCode> {
     let (report, gate, json) = match Cli::parse().what {
-        What::Send { gate: true, .. } if cfg!(debug_assertions) => {
+        What::Send { gate: true, .. } | What::Pool { gate: true, .. } if cfg!(debug_assertions) => {
             return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
         }
         What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options.json),
+        What::Pool { options, gate } => (pool::run(options.plan())?, gate, options.json),
         What::Parts { options } => (parts::run(options.plan())?, false, options.json),
     };
     let mut out = std::io::stdout().lock();
