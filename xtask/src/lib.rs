@@ -23,5 +23,6 @@ pages! {
     axum: "../../docs/src/axum.md",
     operating: "../../docs/src/operating.md",
     defaults: "../../docs/src/defaults.md",
+    memory: "../../docs/src/memory.md",
     frame: "../../docs/src/frame.md",
 }

@@ -57,8 +57,7 @@ impl BufferPool {
         GLOBAL.get_or_init(|| Self::new(PoolOptions::new()))
     }
 
-    /// A pool of its own. Threads are fastest with one pool: one that alternates looks its chains up each time.
-    pub fn new(options: PoolOptions) -> Self {
+    pub(crate) fn new(options: PoolOptions) -> Self {
         Self(Arc::new(Inner::new(options, false)))
     }
 

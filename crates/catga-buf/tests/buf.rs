@@ -1,4 +1,5 @@
 //! What buffers promise, against a vector as the model.
+#![allow(clippy::unwrap_used)]
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use catga_buf::{BufferPool, BytesSlab, CountingAlloc, PoolOptions, SharedBuf};

@@ -91,7 +91,7 @@ fn one_may_be_polled_and_dropped_on_another_thread() {
     for _ in 0..1_000 {
         let mut future = PooledFuture::new(once(Dropped(Arc::clone(&drops))));
         assert!(poll(&mut future).is_pending());
-        if drops.load(SeqCst) % 100 == 0 {
+        if drops.load(SeqCst).is_multiple_of(100) {
             thread::spawn(move || assert!(poll(&mut future).is_ready())).join().unwrap();
         } else {
             drop(future);
