@@ -27,5 +27,6 @@ pages! {
     memorypack: "../../docs/src/memorypack.md",
     operating: "../../docs/src/operating.md",
     defaults: "../../docs/src/defaults.md",
+    memory: "../../docs/src/memory.md",
     frame: "../../docs/src/frame.md",
 }

@@ -12,6 +12,7 @@
 //! ```text
 //! cargo run --release -p catga-bench --bin ledger
 //! cargo run --release -p catga-bench --bin bench -- send --peers --gate
+//! cargo run --release -p catga-bench --bin bench -- pool --gate
 //! ```
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -24,6 +25,7 @@ pub mod ledger;
 mod machine;
 pub mod parts;
 mod peer;
+pub mod pool;
 mod ready;
 mod report;
 pub mod send;

@@ -5,6 +5,7 @@ mod channel;
 mod effects;
 mod hear;
 mod log;
+mod pool;
 
 pub use self::{
     call::{by_reference, by_reference_apart, direct, direct_apart, direct_with_fresh_context, plain},
@@ -12,4 +13,5 @@ pub use self::{
     effects::Effects,
     hear::three,
     log::Log,
+    pool::{Vectors, array_pool, object_pool},
 };

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{Baseline, effects, events, harness, parts, print, send, transport};
+use catga_bench::{Baseline, effects, events, harness, parts, pool, print, send, transport};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -57,6 +57,13 @@ enum What {
         #[command(flatten)]
         gate: Gate,
     },
+    /// Buffers, streams, Base64 and futures in the pool
+    Pool {
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        gate: Gate,
+    },
     /// What a send is made of
     Parts {
         #[command(flatten)]
@@ -85,6 +92,7 @@ impl What {
             Self::Send { gate, .. }
             | Self::Effects { gate, .. }
             | Self::Events { gate, .. }
+            | Self::Pool { gate, .. }
             | Self::Transport { gate, .. } => gate.gate,
             Self::Parts { .. } => false,
         }
@@ -139,6 +147,7 @@ fn main() -> Result<ExitCode> {
         What::Send { options, beside, .. } => (send::run(options.plan(), beside.peers)?, "send", options),
         What::Effects { options, marks, .. } => (effects::run(options.plan(), marks, gate)?, "effects", options),
         What::Events { options, .. } => (events::run(options.plan())?, "events", options),
+        What::Pool { options, .. } => (pool::run(options.plan())?, "pool", options),
         What::Transport { options, beside, .. } => {
             (transport::run(options.plan(), beside.peers)?, "transport", options)
         }
