@@ -6,12 +6,13 @@ use crate::{
     Subscription, Token, Transport, UnitOfWork,
 };
 use bytes::Bytes;
+use catga_buf::PooledFuture;
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 /// A boxed future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Any transport; cheap to clone. Each call costs one allocation more than the transport's own.
+/// Any transport; cheap to clone. The futures of its calls live in blocks of the pool.
 #[derive(Clone)]
 pub struct BoxTransport(Arc<dyn DynTransport>);
 
@@ -54,10 +55,10 @@ impl Transport for BoxTransport {
 trait DynTransport: Send + Sync {
     fn capabilities(&self) -> Capabilities;
     fn shares(&self) -> Option<StoreId>;
-    fn register<'a>(&'a self, consumers: &'a [Registration]) -> BoxFuture<'a, Result<()>>;
-    fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> BoxFuture<'a, Result<()>>;
-    fn subscribe(&self, options: SubscribeOptions) -> BoxFuture<'_, Result<BoxSubscription>>;
-    fn unsettled<'a>(&'a self, consumer: &'a Str) -> BoxFuture<'a, Result<u64>>;
+    fn register<'a>(&'a self, consumers: &'a [Registration]) -> PooledFuture<'a, Result<()>>;
+    fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> PooledFuture<'a, Result<()>>;
+    fn subscribe(&self, options: SubscribeOptions) -> PooledFuture<'_, Result<BoxSubscription>>;
+    fn unsettled<'a>(&'a self, consumer: &'a Str) -> PooledFuture<'a, Result<u64>>;
 }
 
 impl<T: Transport> DynTransport for T {
@@ -67,17 +68,17 @@ impl<T: Transport> DynTransport for T {
     fn shares(&self) -> Option<StoreId> {
         Transport::shares(self)
     }
-    fn register<'a>(&'a self, consumers: &'a [Registration]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(Transport::register(self, consumers))
+    fn register<'a>(&'a self, consumers: &'a [Registration]) -> PooledFuture<'a, Result<()>> {
+        PooledFuture::new(Transport::register(self, consumers))
     }
-    fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(Transport::publish(self, parcels, outcomes))
+    fn publish<'a>(&'a self, parcels: &'a [Parcel], outcomes: &'a mut Vec<Outcome>) -> PooledFuture<'a, Result<()>> {
+        PooledFuture::new(Transport::publish(self, parcels, outcomes))
     }
-    fn subscribe(&self, options: SubscribeOptions) -> BoxFuture<'_, Result<BoxSubscription>> {
-        Box::pin(async move { Ok(BoxSubscription(Box::new(Transport::subscribe(self, options).await?))) })
+    fn subscribe(&self, options: SubscribeOptions) -> PooledFuture<'_, Result<BoxSubscription>> {
+        PooledFuture::new(async move { Ok(BoxSubscription(Box::new(Transport::subscribe(self, options).await?))) })
     }
-    fn unsettled<'a>(&'a self, consumer: &'a Str) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(Transport::unsettled(self, consumer))
+    fn unsettled<'a>(&'a self, consumer: &'a Str) -> PooledFuture<'a, Result<u64>> {
+        PooledFuture::new(Transport::unsettled(self, consumer))
     }
 }
 
@@ -102,13 +103,13 @@ impl Subscription for BoxSubscription {
 }
 
 trait DynSubscription: Send {
-    fn next_batch<'a>(&'a mut self, most: usize, deliveries: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<()>>;
+    fn next_batch<'a>(&'a mut self, most: usize, deliveries: &'a mut Vec<Delivery>) -> PooledFuture<'a, Result<()>>;
     fn settler(&self) -> BoxSettler;
 }
 
 impl<S: Subscription> DynSubscription for S {
-    fn next_batch<'a>(&'a mut self, most: usize, deliveries: &'a mut Vec<Delivery>) -> BoxFuture<'a, Result<()>> {
-        Box::pin(Subscription::next_batch(self, most, deliveries))
+    fn next_batch<'a>(&'a mut self, most: usize, deliveries: &'a mut Vec<Delivery>) -> PooledFuture<'a, Result<()>> {
+        PooledFuture::new(Subscription::next_batch(self, most, deliveries))
     }
     fn settler(&self) -> BoxSettler {
         BoxSettler(Arc::new(Subscription::settler(self)))
@@ -132,16 +133,16 @@ impl Settler for BoxSettler {
 }
 
 trait DynSettler: Send + Sync {
-    fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> BoxFuture<'a, Result<()>>;
+    fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> PooledFuture<'a, Result<()>>;
 }
 
 impl<S: Settler> DynSettler for S {
-    fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> BoxFuture<'a, Result<()>> {
-        Box::pin(Settler::settle(self, answers))
+    fn settle<'a>(&'a self, answers: &'a [(Token, Settle)]) -> PooledFuture<'a, Result<()>> {
+        PooledFuture::new(Settler::settle(self, answers))
     }
 }
 
-/// Any event store; cheap to clone. Each call costs one allocation more than the store's own.
+/// Any event store; cheap to clone. The futures of its calls live in blocks of the pool.
 #[derive(Clone)]
 pub struct BoxEventStore(Arc<dyn DynEventStore>);
 
@@ -174,28 +175,38 @@ impl EventStore for BoxEventStore {
 }
 
 trait DynEventStore: Send + Sync {
-    fn append<'a>(&'a self, stream: &'a str, expect: Expect, events: &'a [NewEvent<'_>]) -> BoxFuture<'a, Result<u64>>;
-    fn read<'a>(&'a self, stream: &'a str, from: u64, most: usize) -> BoxFuture<'a, Result<Vec<Recorded>>>;
-    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>>;
-    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>>;
+    fn append<'a>(
+        &'a self,
+        stream: &'a str,
+        expect: Expect,
+        events: &'a [NewEvent<'_>],
+    ) -> PooledFuture<'a, Result<u64>>;
+    fn read<'a>(&'a self, stream: &'a str, from: u64, most: usize) -> PooledFuture<'a, Result<Vec<Recorded>>>;
+    fn read_all(&self, after: u64, most: usize) -> PooledFuture<'_, Result<Vec<Recorded>>>;
+    fn wait(&self, after: u64, time: Duration) -> PooledFuture<'_, Result<()>>;
 }
 
 impl<S: EventStore> DynEventStore for S {
-    fn append<'a>(&'a self, stream: &'a str, expect: Expect, events: &'a [NewEvent<'_>]) -> BoxFuture<'a, Result<u64>> {
-        Box::pin(EventStore::append(self, stream, expect, events))
+    fn append<'a>(
+        &'a self,
+        stream: &'a str,
+        expect: Expect,
+        events: &'a [NewEvent<'_>],
+    ) -> PooledFuture<'a, Result<u64>> {
+        PooledFuture::new(EventStore::append(self, stream, expect, events))
     }
-    fn read<'a>(&'a self, stream: &'a str, from: u64, most: usize) -> BoxFuture<'a, Result<Vec<Recorded>>> {
-        Box::pin(EventStore::read(self, stream, from, most))
+    fn read<'a>(&'a self, stream: &'a str, from: u64, most: usize) -> PooledFuture<'a, Result<Vec<Recorded>>> {
+        PooledFuture::new(EventStore::read(self, stream, from, most))
     }
-    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>> {
-        Box::pin(EventStore::read_all(self, after, most))
+    fn read_all(&self, after: u64, most: usize) -> PooledFuture<'_, Result<Vec<Recorded>>> {
+        PooledFuture::new(EventStore::read_all(self, after, most))
     }
-    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>> {
-        Box::pin(EventStore::wait(self, after, time))
+    fn wait(&self, after: u64, time: Duration) -> PooledFuture<'_, Result<()>> {
+        PooledFuture::new(EventStore::wait(self, after, time))
     }
 }
 
-/// Any way to ask; cheap to clone. Each call costs one allocation more than its own.
+/// Any way to ask; cheap to clone. The futures of its calls live in blocks of the pool.
 #[derive(Clone)]
 pub struct BoxRequestReply(Arc<dyn DynRequestReply>);
 
@@ -227,20 +238,20 @@ impl RequestReply for BoxRequestReply {
 }
 
 trait DynRequestReply: Send + Sync {
-    fn ask<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Bytes>>;
-    fn ask_all<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Vec<Bytes>>>;
-    fn serve<'a>(&'a self, group: &'a Str, subjects: &'a [Subject]) -> BoxFuture<'a, Result<BoxServer>>;
+    fn ask<'a>(&'a self, request: &'a Parcel, time: Duration) -> PooledFuture<'a, Result<Bytes>>;
+    fn ask_all<'a>(&'a self, request: &'a Parcel, time: Duration) -> PooledFuture<'a, Result<Vec<Bytes>>>;
+    fn serve<'a>(&'a self, group: &'a Str, subjects: &'a [Subject]) -> PooledFuture<'a, Result<BoxServer>>;
 }
 
 impl<R: RequestReply> DynRequestReply for R {
-    fn ask<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Bytes>> {
-        Box::pin(RequestReply::ask(self, request, time))
+    fn ask<'a>(&'a self, request: &'a Parcel, time: Duration) -> PooledFuture<'a, Result<Bytes>> {
+        PooledFuture::new(RequestReply::ask(self, request, time))
     }
-    fn ask_all<'a>(&'a self, request: &'a Parcel, time: Duration) -> BoxFuture<'a, Result<Vec<Bytes>>> {
-        Box::pin(RequestReply::ask_all(self, request, time))
+    fn ask_all<'a>(&'a self, request: &'a Parcel, time: Duration) -> PooledFuture<'a, Result<Vec<Bytes>>> {
+        PooledFuture::new(RequestReply::ask_all(self, request, time))
     }
-    fn serve<'a>(&'a self, group: &'a Str, subjects: &'a [Subject]) -> BoxFuture<'a, Result<BoxServer>> {
-        Box::pin(async move { Ok(BoxServer(Box::new(RequestReply::serve(self, group, subjects).await?))) })
+    fn serve<'a>(&'a self, group: &'a Str, subjects: &'a [Subject]) -> PooledFuture<'a, Result<BoxServer>> {
+        PooledFuture::new(async move { Ok(BoxServer(Box::new(RequestReply::serve(self, group, subjects).await?))) })
     }
 }
 
@@ -260,12 +271,12 @@ impl Server for BoxServer {
 }
 
 trait DynServer: Send {
-    fn next(&mut self) -> BoxFuture<'_, Result<Asked>>;
+    fn next(&mut self) -> PooledFuture<'_, Result<Asked>>;
 }
 
 impl<S: Server> DynServer for S {
-    fn next(&mut self) -> BoxFuture<'_, Result<Asked>> {
-        Box::pin(Server::next(self))
+    fn next(&mut self) -> PooledFuture<'_, Result<Asked>> {
+        PooledFuture::new(Server::next(self))
     }
 }
 
@@ -328,21 +339,27 @@ impl<Tx> std::fmt::Debug for BoxStreams<Tx> {
 }
 
 trait DynStreams<Tx>: Send + Sync {
-    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>>;
-    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>>;
-    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(u64, Fence)>>;
-    fn save_in<'a>(&'a self, tx: &'a mut Tx, name: &'a str, position: u64, fence: Fence) -> BoxFuture<'a, Result<()>>;
+    fn read_all(&self, after: u64, most: usize) -> PooledFuture<'_, Result<Vec<Recorded>>>;
+    fn wait(&self, after: u64, time: Duration) -> PooledFuture<'_, Result<()>>;
+    fn load<'a>(&'a self, name: &'a str) -> PooledFuture<'a, Result<(u64, Fence)>>;
+    fn save_in<'a>(
+        &'a self,
+        tx: &'a mut Tx,
+        name: &'a str,
+        position: u64,
+        fence: Fence,
+    ) -> PooledFuture<'a, Result<()>>;
 }
 
 impl<S: EventsInTx + UnitOfWork> DynStreams<S::Tx> for S {
-    fn read_all(&self, after: u64, most: usize) -> BoxFuture<'_, Result<Vec<Recorded>>> {
-        Box::pin(EventStore::read_all(self, after, most))
+    fn read_all(&self, after: u64, most: usize) -> PooledFuture<'_, Result<Vec<Recorded>>> {
+        PooledFuture::new(EventStore::read_all(self, after, most))
     }
-    fn wait(&self, after: u64, time: Duration) -> BoxFuture<'_, Result<()>> {
-        Box::pin(EventStore::wait(self, after, time))
+    fn wait(&self, after: u64, time: Duration) -> PooledFuture<'_, Result<()>> {
+        PooledFuture::new(EventStore::wait(self, after, time))
     }
-    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(u64, Fence)>> {
-        Box::pin(Checkpoints::load(self, name))
+    fn load<'a>(&'a self, name: &'a str) -> PooledFuture<'a, Result<(u64, Fence)>> {
+        PooledFuture::new(Checkpoints::load(self, name))
     }
     fn save_in<'a>(
         &'a self,
@@ -350,7 +367,7 @@ impl<S: EventsInTx + UnitOfWork> DynStreams<S::Tx> for S {
         name: &'a str,
         position: u64,
         fence: Fence,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(EventsInTx::save_in(self, tx, name, position, fence))
+    ) -> PooledFuture<'a, Result<()>> {
+        PooledFuture::new(EventsInTx::save_in(self, tx, name, position, fence))
     }
 }

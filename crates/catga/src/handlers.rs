@@ -1,11 +1,11 @@
 //! Handlers whose types are forgotten: how a message finds the function that answers it.
 
 use crate::{metrics::Consumed, registry::TypeRegistry};
+use catga_buf::PooledFuture;
 use catga_contract::{
     Call, Codec, Envelope, Error, ErrorKind, Event, Handler, IntoHandler, Message, Needs, Request, Resources, Result,
     Str, Wire,
 };
-use futures_util::future::BoxFuture;
 use std::{
     any::{Any, TypeId},
     collections::HashMap,
@@ -15,12 +15,12 @@ use std::{
 
 /// A handler of `M` behind a pointer.
 pub(crate) trait DynHandler<M: Message>: Send + Sync {
-    fn handle<'a>(&'a self, call: &'a mut Call<'_>, message: M) -> BoxFuture<'a, Result<M::Reply>>;
+    fn handle<'a>(&'a self, call: &'a mut Call<'_>, message: M) -> PooledFuture<'a, Result<M::Reply>>;
 }
 
 impl<M: Message, H: Handler<M>> DynHandler<M> for H {
-    fn handle<'a>(&'a self, call: &'a mut Call<'_>, message: M) -> BoxFuture<'a, Result<M::Reply>> {
-        Box::pin(Handler::handle(self, call, message))
+    fn handle<'a>(&'a self, call: &'a mut Call<'_>, message: M) -> PooledFuture<'a, Result<M::Reply>> {
+        PooledFuture::new(Handler::handle(self, call, message))
     }
 }
 
@@ -199,20 +199,20 @@ impl Consumer {
 
 impl Route {
     /// Decodes the message and runs the handler; answers whether its work stays.
-    pub(crate) fn run<'a>(&'a self, call: &'a mut Call<'_>, envelope: &'a Envelope) -> BoxFuture<'a, Result<()>> {
+    pub(crate) fn run<'a>(&'a self, call: &'a mut Call<'_>, envelope: &'a Envelope) -> PooledFuture<'a, Result<()>> {
         self.run.run(call, envelope)
     }
 }
 
 trait Run: Send + Sync {
-    fn run<'a>(&'a self, call: &'a mut Call<'_>, envelope: &'a Envelope) -> BoxFuture<'a, Result<()>>;
+    fn run<'a>(&'a self, call: &'a mut Call<'_>, envelope: &'a Envelope) -> PooledFuture<'a, Result<()>>;
 }
 
 struct Decoded<M, H>(H, PhantomData<fn(M)>);
 
 impl<M: Wire, H: Handler<M>> Run for Decoded<M, H> {
-    fn run<'a>(&'a self, call: &'a mut Call<'_>, envelope: &'a Envelope) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move {
+    fn run<'a>(&'a self, call: &'a mut Call<'_>, envelope: &'a Envelope) -> PooledFuture<'a, Result<()>> {
+        PooledFuture::new(async move {
             let message = M::open(envelope)?;
             // A consumed command's answer has nobody to go to. A refusal undid its writes already.
             self.0.handle(call, message).await.map(drop)

@@ -25,6 +25,7 @@ use std::{
     any::Any,
     collections::VecDeque,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -349,10 +350,10 @@ impl<S: UnitOfWork> Worker<S> {
         let answer = match held {
             // A behavior that asked for the store's writer would wait for this call.
             Some(store) => {
-                let run = AssertUnwindSafe(scope(store, route.about.handler, run.as_mut()));
+                let run = AssertUnwindSafe(scope(store, route.about.handler, Pin::new(&mut run)));
                 run.catch_unwind().await
             }
-            None => AssertUnwindSafe(run.as_mut()).catch_unwind().await,
+            None => AssertUnwindSafe(Pin::new(&mut run)).catch_unwind().await,
         };
         drop(run);
         let answer = answer.unwrap_or_else(|panic| Err(panic::error(&*panic)));
