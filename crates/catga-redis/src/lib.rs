@@ -1,0 +1,28 @@
+//! Catga on Redis: pub/sub, Streams, and stores.
+//!
+//! It is a crate of its own because it brings a heavy client with it, which has releases of its own.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod args;
+mod dotnet;
+mod entry;
+mod error;
+mod member;
+mod options;
+mod promise;
+mod pubsub;
+mod scripts;
+mod store;
+mod streams;
+mod subscription;
+mod transport;
+
+pub use crate::{
+    options::RedisOptions,
+    promise::Promise,
+    pubsub::Drops,
+    store::Redis,
+    transport::{RedisSettler, RedisSubscription, RedisTransport},
+};
+pub use redis;
