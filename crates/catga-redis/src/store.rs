@@ -1,7 +1,8 @@
 //! The handle on a server: its connections, and what all parts of it share.
 
 use crate::{
-    error::fault, member::Member, options::RedisOptions, promise::Promise, scripts::SCRIPTS, streams::Streams,
+    error::fault, member::Member, options::RedisOptions, outbox::Bell, promise::Promise, scripts::SCRIPTS,
+    streams::Streams,
 };
 use catga_contract::{Error, ErrorKind, MessageId, Result, StoreId, Str, Subject};
 use event_listener::Event;
@@ -10,7 +11,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -53,6 +54,16 @@ pub(crate) struct Inner {
     /// Rings when something may have become due, or a member left.
     pub(crate) stir: Event,
     unheard: Mutex<HashMap<Subject, u64>>,
+    /// The turn to write, until it is revoked.
+    pub(crate) turn: Mutex<Arc<tokio::sync::Mutex<()>>>,
+    pub(crate) revoked: Event,
+    /// Marks of messages whose deliveries have gone to somebody else, until those are answered here.
+    pub(crate) lost: Mutex<HashSet<Vec<u8>>>,
+    pub(crate) bell: Bell,
+    /// The number of the newest row of the outbox that somebody here has looked for.
+    pub(crate) seen_rows: AtomicU64,
+    /// Rings when events were appended in this process.
+    pub(crate) appended: Event,
 }
 
 impl Redis {
@@ -94,6 +105,12 @@ impl Redis {
             graves: Mutex::default(),
             stir: Event::new(),
             unheard: Mutex::default(),
+            turn: Mutex::default(),
+            revoked: Event::new(),
+            lost: Mutex::default(),
+            bell: Bell::default(),
+            seen_rows: AtomicU64::new(0),
+            appended: Event::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
