@@ -27,6 +27,22 @@ pub enum Fault {
     OutboxOutside,
     /// Keeps the writes of a call that failed.
     NoSavepoint,
+    /// In a store: marks messages without the consumer's name.
+    MarkWithoutConsumer,
+    /// In a store: keeps the mark of what was undone.
+    FailureIsDone,
+    /// In a store: lets who lost a claim finish it.
+    NoFence,
+    /// In a store: has one savepoint for everything inside a delivery.
+    OneSavepoint,
+    /// In a store: does not look whether the transaction is still open.
+    NoAutocommitCheck,
+    /// In a store: appends whatever version is expected.
+    NoVersionCheck,
+    /// In a store: replays a letter to every consumer.
+    ReplayToAll,
+    /// In a store: settles outside the transaction.
+    SettleOutside,
 }
 
 impl Resources {

@@ -41,11 +41,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod claims;
 mod error;
 mod guard;
 mod hub;
 mod inbox;
 mod letters;
+mod lines;
 mod open;
 mod outbox;
 mod queue;
