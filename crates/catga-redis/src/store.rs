@@ -120,6 +120,17 @@ impl Redis {
         &self.inner.promise
     }
 
+    /// The namespace that all keys carry as their hash tag.
+    pub fn namespace(&self) -> &str {
+        &self.inner.options.namespace
+    }
+
+    /// The connection for commands, for reads of one's own: it is shared, so nothing that blocks belongs on it, and no
+    /// transaction begun with `MULTI` by hand.
+    pub fn connection(&self) -> ConnectionManager {
+        self.main()
+    }
+
     /// How many messages were published on `subject` by this process that nobody was registered for. They are kept
     /// nowhere; the first on each subject is warned of.
     pub fn unheard(&self, subject: &str) -> u64 {
