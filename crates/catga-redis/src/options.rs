@@ -77,7 +77,8 @@ impl RedisOptions {
     }
 
     /// The hash tag that all keys carry, 1 to 100 letters, digits, `.`, `_` and `-`; default `catga`. Our keys begin with
-    /// `catga:{namespace}:`, and a handler may write to keys that carry `{namespace}`. One namespace lies in one slot.
+    /// `catga:{namespace}:`, and a handler may write to keys that carry `{namespace}`. One namespace
+    /// lies in one slot. An ACL user needs `~catga:{namespace}*`, and `&catga:{namespace}*` for pub/sub.
     #[must_use]
     pub fn namespace(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);

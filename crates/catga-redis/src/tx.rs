@@ -46,7 +46,10 @@ pub struct RedisTx {
 pub(crate) enum Op {
     /// A delivery begins.
     Unit,
-    Mark {
+    /// A mark to be set.
+    Mark(Vec<u8>),
+    /// What is kept beside a mark that is set, or will be.
+    Answer {
         key: Vec<u8>,
         answer: Vec<u8>,
     },
@@ -132,23 +135,13 @@ impl RedisTx {
         Ok(())
     }
 
-    /// The answer beside a mark that this transaction sets.
+    /// The answer beside a mark that this transaction sets, or has answered.
     pub(crate) fn marked(&self, wanted: &[u8]) -> Option<Bytes> {
-        self.ops.iter().find_map(|op| match op {
-            Op::Mark { key, answer } if key == wanted => Some(Bytes::copy_from_slice(answer)),
+        self.ops.iter().rev().find_map(|op| match op {
+            Op::Answer { key, answer } if key == wanted => Some(Bytes::copy_from_slice(answer)),
+            Op::Mark(key) if key == wanted => Some(Bytes::new()),
             _ => None,
         })
-    }
-
-    /// Puts an answer beside a mark.
-    pub(crate) fn answer(&mut self, wanted: &[u8], given: &[u8]) {
-        for op in &mut self.ops {
-            if let Op::Mark { key, answer } = op
-                && key == wanted
-            {
-                given.clone_into(answer);
-            }
-        }
     }
 
     pub(crate) fn put(&mut self, message: &Outgoing<'_>) {
@@ -175,8 +168,9 @@ impl RedisTx {
         for op in &self.ops {
             match op {
                 Op::Unit => args.push(Arg::from("U")),
-                Op::Mark { key, answer } => {
-                    args.extend([Arg::from("M"), Arg::from(&key[..]), Arg::from(&answer[..])]);
+                Op::Mark(key) => args.extend([Arg::from("M"), Arg::from(&key[..])]),
+                Op::Answer { key, answer } => {
+                    args.extend([Arg::from("F"), Arg::from(&key[..]), Arg::from(&answer[..])]);
                 }
                 Op::Command(words) => {
                     args.extend([Arg::from("C"), Arg::from(words.len() as i64)]);

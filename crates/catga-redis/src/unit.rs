@@ -96,13 +96,13 @@ impl UnitOfWork for Redis {
             // Its delivery has gone to another process: that one is at it.
             return Ok(Entry::Busy { retry_after: BUSY });
         }
-        tx.ops.push(Op::Mark { key: wanted, answer: Vec::new() });
+        tx.ops.push(Op::Mark(wanted));
         Ok(Entry::New)
     }
 
     async fn finish(&self, tx: &mut RedisTx, key: InboxKey<'_>, answer: &[u8]) -> Result<()> {
         if !answer.is_empty() {
-            tx.answer(&mark(key), answer);
+            tx.ops.push(Op::Answer { key: mark(key), answer: answer.to_vec() });
         }
         Ok(())
     }

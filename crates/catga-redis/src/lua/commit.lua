@@ -12,11 +12,11 @@ local function arguments(count)
   return taken
 end
 
-local counts = { M = 2, O = 6, S = 9, L = 18 }
+local counts = { M = 1, F = 2, O = 6, S = 9, L = 18 }
 while i <= #ARGV do
   local op = ARGV[i]
   if op == 'U' then
-    unit = { M = {}, C = {}, O = {}, S = {}, L = {} }
+    unit = { M = {}, F = {}, C = {}, O = {}, S = {}, L = {} }
     units[#units + 1] = unit
     i = i + 1
   elseif op == 'C' then
@@ -75,9 +75,12 @@ for number, one in ipairs(units) do
     end
   end
   for _, mark in ipairs(one.M) do
-    redis.call('SET', base .. ':in:' .. mark[1], 'D' .. mark[2], 'PX', keep)
+    redis.call('SET', base .. ':in:' .. mark[1], 'D', 'PX', keep)
   end
   if not failed then
+    for _, given in ipairs(one.F) do
+      redis.call('SET', base .. ':in:' .. given[1], 'D' .. given[2], 'PX', keep, 'XX')
+    end
     for _, row in ipairs(one.O) do put_row(tonumber(row[1]), row[2], row[3], row[4], row[5], row[6]) end
     for _, letter in ipairs(one.L) do bury(letter) end
   end
