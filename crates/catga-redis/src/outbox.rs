@@ -22,6 +22,8 @@ pub(crate) struct Bell {
     rung: AtomicU64,
     /// How far it had risen when rows were read last.
     heard: AtomicU64,
+    /// The newest lease's.
+    fence: AtomicU64,
     /// When the next row may leave that waits for its time.
     next: Mutex<Option<Instant>>,
     event: Event,
@@ -40,10 +42,13 @@ type Told = (u64, u8, Vec<u8>, String, Vec<u8>, String, u32);
 /// A hand-off that survives this process, for messages that a handler of this store publishes. Redis shares no
 /// transaction with a business database, so it is no outbox for one.
 impl Outbox for Redis {
+    /// A relay that is silent for the store's [lease](crate::RedisOptions::lease) loses its partitions before the time is
+    /// over; it is heard whenever it reads, and ten times a second while it waits.
     async fn lease(&self, time: Duration) -> Result<Lease> {
         let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX).clamp(1, 1 << 42);
-        let args = [Arg::from(&*self.inner.node), Arg::from(millis)];
+        let args = [Arg::from(&*self.inner.node), Arg::from(millis), self.silence()];
         let (fence, partitions): (u64, Vec<u8>) = self.run(&SCRIPTS.lease, &args, "leasing partitions").await?;
+        self.inner.bell.fence.store(fence, Ordering::SeqCst);
         let partitions = partitions.into_iter().fold(0, |all, partition| all | 1 << (partition & 63));
         Ok(Lease { partitions, fence: Fence(fence) })
     }
@@ -51,7 +56,7 @@ impl Outbox for Redis {
     async fn pending(&self, lease: &Lease, most: usize) -> Result<Vec<Row>> {
         let bell = &self.inner.bell;
         bell.heard.store(bell.rung.load(Ordering::SeqCst), Ordering::SeqCst);
-        let mut args = vec![Arg::from(lease.fence.0.to_string()), Arg::from(most as i64)];
+        let mut args = vec![Arg::from(lease.fence.0.to_string()), self.silence(), Arg::from(most as i64)];
         args.extend((0..64).filter(|partition| lease.has(*partition)).map(|partition| Arg::from(i64::from(partition))));
         let (pause, told): (i64, Vec<Told>) = self.run(&SCRIPTS.pending, &args, "reading the outbox").await?;
         let pause = u64::try_from(pause).ok().map(Duration::from_micros);
@@ -105,9 +110,9 @@ impl Outbox for Redis {
             match select(rings, pin!(sleep_until(look))).await {
                 Either::Left(_) => {}
                 Either::Right(_) => {
-                    let number = redis::cmd("GET").arg(self.key("ob:n")).to_owned();
-                    let number: redis::RedisResult<Option<u64>> = number.query_async(&mut self.main()).await;
-                    let number = number.ok().flatten().unwrap_or_default();
+                    let fence = bell.fence.load(Ordering::SeqCst).to_string();
+                    let number = self.try_run(&SCRIPTS.watch, &[Arg::from(fence), self.silence()]).await;
+                    let number: u64 = number.unwrap_or_default();
                     // Rows of others have been written since somebody here looked last.
                     if self.inner.seen_rows.swap(number, Ordering::SeqCst) != number {
                         return;
@@ -115,6 +120,13 @@ impl Outbox for Redis {
                 }
             }
         }
+    }
+}
+
+impl Redis {
+    /// How long a relay may be silent, in milliseconds.
+    fn silence(&self) -> Arg<'static> {
+        Arg::from(self.inner.options.lease.as_millis() as i64)
     }
 }
 

@@ -31,6 +31,7 @@ scripts! {
     bury: "letters.lua" "bury.lua";
     replay: "replay.lua";
     lease: "outbox.lua" "lease.lua";
+    watch: "outbox.lua" "watch.lua";
     pending: "outbox.lua" "pending.lua";
     sent: "outbox.lua" "sent.lua";
     failed: "outbox.lua" "failed.lua";

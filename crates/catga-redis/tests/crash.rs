@@ -43,8 +43,7 @@ async fn a_killed_server_that_syncs_always_loses_nothing_that_it_acknowledged() 
     register(&redis, MAIL, &[PLACED]).await;
     let once = RedisTransport::streams(&redis).dedupe(Duration::from_secs(600));
     let (numbers, until) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(u64::MAX)));
-    let publishing: Vec<_> =
-        (0..4).map(|_| tokio::spawn(load(once.clone(), numbers.clone(), until.clone()))).collect();
+    let publishing: Vec<_> = (0..4).map(|_| tokio::spawn(load(once.clone(), numbers.clone(), until.clone()))).collect();
     let mut mail = subscribe(&redis, MAIL).await;
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let received = seen.clone();

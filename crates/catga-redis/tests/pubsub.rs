@@ -79,8 +79,7 @@ async fn a_lost_connection_comes_back_and_the_gap_is_counted() {
     register(&transport, MAIL, &[PLACED]).await;
     let mut mail = subscribe(&transport, MAIL).await;
     let mut raw = server.raw().await.unwrap();
-    let killed: u64 =
-        redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut raw).await.unwrap();
+    let killed: u64 = redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").query_async(&mut raw).await.unwrap();
     assert_eq!(killed, 1);
     let came = tokio::spawn(async move { numbers(&take(&mut mail, 1).await) });
     let mut number = 0;
@@ -151,8 +150,7 @@ async fn all_publishes_of_dotnet_are_reproduced() {
         if exactly {
             let key = keys.pop().unwrap();
             assert!(entry["notes"].as_str().unwrap().contains(&format!("SET {key} 1 EX 300 NX")), "{key}");
-            let (value, left): (String, i64) =
-                redis::pipe().get(&key).ttl(&key).query_async(&mut raw).await.unwrap();
+            let (value, left): (String, i64) = redis::pipe().get(&key).ttl(&key).query_async(&mut raw).await.unwrap();
             assert!(value == "1" && (295..=300).contains(&left), "{value} for {left} s");
             let told = outcomes(transport, &[parcel]).await;
             assert!(matches!(told[..], [Outcome::Duplicate]), "a second publish sends nothing: {told:?}");
@@ -194,8 +192,7 @@ async fn streams_for_dotnet_have_its_fields_and_are_always_trimmed() {
     let mut raw = server.raw().await.unwrap();
     let key = "stream:catga.OrderPlaced";
     let mut read = redis::cmd("XRANGE");
-    let entries: Vec<(String, Vec<String>)> =
-        read.arg(key).arg("-").arg("+").query_async(&mut raw).await.unwrap();
+    let entries: Vec<(String, Vec<String>)> = read.arg(key).arg("-").arg("+").query_async(&mut raw).await.unwrap();
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     assert_eq!(entries[0].1, ["data", entry["payload_text"].as_str().unwrap(), "traceparent", trace]);
     for _ in 0..20 {

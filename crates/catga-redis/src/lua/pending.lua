@@ -1,6 +1,8 @@
--- Reads rows that may leave. ARGV: fence, the most rows, then the partitions. Answers how long until the next may leave in
+-- Reads rows that may leave. ARGV: fence, how long it may be silent in milliseconds, the most rows, then the
+-- partitions. Answers how long until the next may leave in
 -- microseconds (-1: nothing waits for its time), and the rows.
-local fence, most, time = ARGV[1], tonumber(ARGV[2]), now()
+local fence, most, time = ARGV[1], tonumber(ARGV[3]), now()
+if redis.call('HEXISTS', outbox .. ':alive', fence) == 1 then sign(fence, ARGV[2]) end
 for _, number in ipairs(redis.call('ZRANGEBYSCORE', outbox .. ':due', '-inf', digits(time), 'LIMIT', 0, 1000)) do
   local row = redis.call('HGET', outbox .. ':rows', number)
   -- Its place is where it becomes due, not where it was committed.
@@ -13,7 +15,7 @@ local function soon(at)
   if not soonest or at < soonest then soonest = at end
 end
 local places = {}
-for i = 3, #ARGV do
+for i = 4, #ARGV do
   local partition = ARGV[i]
   if leased(partition) == fence then
     local till, place = nil, nil
