@@ -3,7 +3,7 @@
 use crate::{error::strange, member::EntryId};
 use bytes::Bytes;
 use catga_contract::Result;
-use redis::{RedisError, Value};
+use redis::Value;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An entry that came.
@@ -44,8 +44,8 @@ pub(crate) struct Taken {
 }
 
 /// Reads the answer of `XREADGROUP`.
-pub(crate) fn read_reply(value: Value) -> Result<Vec<Arrived>, RedisError> {
-    let Value::Array(streams) = value else { return Ok(Vec::new()) };
+pub(crate) fn read_reply(value: Value) -> Vec<Arrived> {
+    let Value::Array(streams) = value else { return Vec::new() };
     let mut arrived = Vec::new();
     for stream in streams {
         let Some([key, entries]) = array(stream) else { continue };
@@ -55,7 +55,7 @@ pub(crate) fn read_reply(value: Value) -> Result<Vec<Arrived>, RedisError> {
             arrived.extend(entry_of(StreamName::Key(key.clone()), id, fields));
         }
     }
-    Ok(arrived)
+    arrived
 }
 
 /// Reads the answer of `take.lua`.

@@ -5,12 +5,12 @@ use crate::{
     scripts::SCRIPTS,
     store::{Redis, lock},
 };
-use catga_contract::{Error, ErrorKind, MessageId, Result, Settle, Str, Token};
+use catga_contract::{Error, ErrorKind, MessageId, Result, Settle, Settler, Str, Token};
 use event_listener::Event;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, Instant},
 };
 
@@ -249,5 +249,29 @@ impl Member {
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Member").field("consumer", &self.consumer).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Says that a member lives, as long as it does.
+pub(crate) async fn live(member: Weak<Member>, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let Some(member) = member.upgrade() else { return };
+        let consumer = &member.consumer;
+        match member.beat().await {
+            Ok(0) => {}
+            Ok(lost) => tracing::warn!(%consumer, lost, "deliveries have gone to another member meanwhile"),
+            Err(error) => tracing::warn!(%consumer, %error, "the server does not hear that this member lives"),
+        }
+    }
+}
+
+/// Answers deliveries of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamSettler(pub(crate) Arc<Member>);
+
+impl Settler for StreamSettler {
+    async fn settle(&self, answers: &[(Token, Settle)]) -> Result<()> {
+        self.0.settle(answers).await
     }
 }

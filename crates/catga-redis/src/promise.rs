@@ -26,7 +26,7 @@ impl Promise {
         for name in ["appendonly", "appendfsync", "maxmemory-policy"] {
             let answer: redis::RedisResult<Vec<String>> =
                 redis::cmd("CONFIG").arg("GET").arg(name).query_async(connection).await;
-            if let Some([_, value]) = answer.as_deref().ok() {
+            if let Ok([_, value]) = answer.as_deref() {
                 setting.insert(name, value.clone());
             }
         }

@@ -11,7 +11,7 @@ use redis::{
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -57,8 +57,8 @@ pub(crate) struct Inner {
     /// The turn to write, until it is revoked.
     pub(crate) turn: Mutex<Arc<tokio::sync::Mutex<()>>>,
     pub(crate) revoked: Event,
-    /// Marks of messages whose deliveries have gone to somebody else, until those are answered here.
-    pub(crate) lost: Mutex<HashSet<Vec<u8>>>,
+    /// Marks of messages whose deliveries have gone to somebody else, with when, until those are answered here.
+    pub(crate) lost: Mutex<HashMap<Vec<u8>, Instant>>,
     pub(crate) bell: Bell,
     /// The number of the newest row of the outbox that somebody here has looked for.
     pub(crate) seen_rows: AtomicU64,

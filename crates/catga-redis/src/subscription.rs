@@ -4,11 +4,11 @@ use crate::{
     args::Arg,
     entry::{Arrived, read_reply, taken_reply},
     error::{fault, kind},
-    member::{Held, Member},
+    member::{Held, Member, StreamSettler, live},
     scripts::SCRIPTS,
     store::Redis,
 };
-use catga_contract::{Delivery, Error, ErrorKind, Result, Settle, Settler, SubscribeOptions, Token};
+use catga_contract::{Delivery, Error, ErrorKind, Result, Settle, SubscribeOptions, Token};
 use event_listener::EventListener;
 use futures_util::{FutureExt, future::BoxFuture};
 use redis::{AsyncConnectionConfig, RedisResult, Value, aio::MultiplexedConnection};
@@ -43,7 +43,7 @@ pub(crate) struct StreamSubscription {
     reading: Option<BoxFuture<'static, RedisResult<Value>>>,
     taking: Option<BoxFuture<'static, Result<Value>>>,
     /// A lonely try that is being counted.
-    starting: Option<(BoxFuture<'static, Result<(i64, u64)>>, Delivery)>,
+    starting: Option<Starting>,
     ready: VecDeque<Delivery>,
     /// What a member that died had: each is tried alone.
     alone: VecDeque<Delivery>,
@@ -57,6 +57,9 @@ pub(crate) struct StreamSubscription {
     all: EventListener,
     beat: JoinHandle<()>,
 }
+
+/// The call that counts a try, and what will be tried.
+type Starting = (BoxFuture<'static, Result<(i64, u64)>>, Delivery);
 
 enum Woke {
     Read(RedisResult<Value>),
@@ -104,7 +107,7 @@ impl StreamSubscription {
             missed: false,
             own: member.stir.listen(),
             all: redis.inner.stir.listen(),
-            beat: tokio::spawn(beat(Arc::downgrade(&member), redis.inner.options.lease / 3)),
+            beat: tokio::spawn(live(Arc::downgrade(&member), redis.inner.options.lease / 3)),
             member,
         })
     }
@@ -137,7 +140,7 @@ impl StreamSubscription {
             match self.wait().await {
                 Woke::Read(read) => {
                     self.reading = None;
-                    match read.and_then(|value| Ok(read_reply(value)?)) {
+                    match read.map(read_reply) {
                         Ok(arrived) => self.arrive(arrived),
                         Err(error) => self.trouble(error).await?,
                     }
@@ -371,29 +374,5 @@ impl Drop for StreamSubscription {
     fn drop(&mut self) {
         self.beat.abort();
         self.member.redis.bury_member(&self.member.consumer, &self.member.name);
-    }
-}
-
-/// Says that a member lives, as long as it does.
-async fn beat(member: std::sync::Weak<Member>, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        let Some(member) = member.upgrade() else { return };
-        let consumer = &member.consumer;
-        match member.beat().await {
-            Ok(0) => {}
-            Ok(lost) => tracing::warn!(%consumer, lost, "deliveries have gone to another member meanwhile"),
-            Err(error) => tracing::warn!(%consumer, %error, "the server does not hear that this member lives"),
-        }
-    }
-}
-
-/// Answers deliveries of one member.
-#[derive(Clone, Debug)]
-pub(crate) struct StreamSettler(pub(crate) Arc<Member>);
-
-impl Settler for StreamSettler {
-    async fn settle(&self, answers: &[(Token, Settle)]) -> Result<()> {
-        self.0.settle(answers).await
     }
 }

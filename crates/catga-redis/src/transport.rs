@@ -1,8 +1,9 @@
 use crate::{
+    member::StreamSettler,
     pubsub::{Drops, PubSub, PubSubSettler, PubSubSubscription},
     store::Redis,
     streams::Streams,
-    subscription::{StreamSettler, StreamSubscription},
+    subscription::StreamSubscription,
 };
 use catga_contract::{
     Capabilities, Delivery, Outcome, Parcel, Registration, Result, Settle, Settler, StoreId, Str, SubscribeOptions,

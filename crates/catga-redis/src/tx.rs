@@ -159,7 +159,7 @@ impl RedisTx {
 
     pub(crate) fn bury(&mut self, letter: &NewLetter<'_>) {
         let fields = crate::letters::fields(letter);
-        self.ops.push(Op::Letter(fields.iter().map(redis::ToRedisArgs::to_redis_args).flatten().collect()));
+        self.ops.push(Op::Letter(fields.iter().flat_map(redis::ToRedisArgs::to_redis_args).collect()));
     }
 
     /// The operations as `commit.lua` takes them.

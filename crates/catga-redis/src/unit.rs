@@ -16,7 +16,11 @@ use catga_contract::{
 };
 use futures_util::future::{Either, select};
 use redis::Value;
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// How long to wait for a turn to write.
 const TURN: Duration = Duration::from_secs(30);
@@ -92,7 +96,8 @@ impl UnitOfWork for Redis {
             }
             Mark::Free => {}
         }
-        if lock(&self.inner.lost).contains(&wanted) {
+        let lost = lock(&self.inner.lost).get(&wanted).copied();
+        if lost.is_some_and(|since| since.elapsed() < self.inner.options.lease) {
             // Its delivery has gone to another process: that one is at it.
             return Ok(Entry::Busy { retry_after: BUSY });
         }
@@ -127,12 +132,12 @@ impl UnitOfWork for Redis {
             let Some(member) = self.member(Member::of(*token)) else { continue };
             let Some(held) = member.held(*token) else { continue };
             if held.stale {
-                if let Some(message) = held.message {
-                    let key = mark(InboxKey { consumer: &member.consumer, key: &message.to_bytes() });
-                    lock(&self.inner.lost).remove(&key);
-                }
-                // Its new owner answers it.
+                // Its new owner answers it; only a done is never refused.
                 if *answer != Settle::Done {
+                    if let Some(message) = held.message {
+                        let key = mark(InboxKey { consumer: &member.consumer, key: &message.to_bytes() });
+                        lock(&self.inner.lost).remove(&key);
+                    }
                     continue;
                 }
             }
@@ -261,7 +266,7 @@ impl Redis {
                 member.lose(held.place);
                 if let Some(message) = held.message {
                     let key = mark(InboxKey { consumer: &member.consumer, key: &message.to_bytes() });
-                    lock(&self.inner.lost).insert(key);
+                    lock(&self.inner.lost).insert(key, Instant::now());
                 }
             }
         }
@@ -270,8 +275,8 @@ impl Redis {
 
 /// The operations of the delivery with that number, from 1.
 fn unit(ops: &[Op], number: usize) -> impl Iterator<Item = &Op> {
-    let starts = ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Unit)).map(|(at, _)| at);
-    let start = starts.skip(number.saturating_sub(1)).next().map_or(ops.len(), |at| at + 1);
+    let mut starts = ops.iter().enumerate().filter(|(_, op)| matches!(op, Op::Unit)).map(|(at, _)| at);
+    let start = starts.nth(number.saturating_sub(1)).map_or(ops.len(), |at| at + 1);
     ops[start..].iter().take_while(|op| !matches!(op, Op::Unit))
 }
 

@@ -1,4 +1,5 @@
 //! Redis Streams as a transport.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
