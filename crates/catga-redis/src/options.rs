@@ -23,11 +23,22 @@ pub struct RedisOptions {
     pub(crate) max_len: usize,
     pub(crate) marks: Duration,
     pub(crate) timeout: Duration,
+    #[cfg(feature = "tls")]
+    certificates: Certificates,
+}
+
+/// Certificates in PEM.
+#[cfg(feature = "tls")]
+#[derive(Clone, Default)]
+struct Certificates {
+    root: Option<Vec<u8>>,
+    client: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl RedisOptions {
     /// Reads a URL, such as `redis://user:password@host:6379/0`; the user is one of the server's ACL. `rediss://` is TLS
-    /// and needs the feature `tls`. Behind `?` may stand `namespace`, `strict`, `lease_ms`, `max_len`, `marks_s` and
+    /// and needs the feature `tls`, which takes `ring` for its
+    /// cryptography unless the process has chosen another provider of rustls. Behind `?` may stand `namespace`, `strict`, `lease_ms`, `max_len`, `marks_s` and
     /// `timeout_ms`, which say what the methods of these names say.
     ///
     /// # Errors
@@ -52,6 +63,8 @@ impl RedisOptions {
             max_len: 1_000_000,
             marks: Duration::from_secs(7 * 24 * 3_600),
             timeout: Duration::from_secs(5),
+            #[cfg(feature = "tls")]
+            certificates: Certificates::default(),
         };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -124,6 +137,22 @@ impl RedisOptions {
         self
     }
 
+    /// The certificate, in PEM, of who signed the server's, instead of the authorities that Mozilla trusts.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn root_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.certificates.root = Some(pem.into());
+        self
+    }
+
+    /// The certificate and the private key, in PEM, by which this process shows the server who it is.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.certificates.client = Some((certificate.into(), key.into()));
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let refuse = |text: String| Err(Error::new(ErrorKind::Invalid, text));
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -151,6 +180,18 @@ impl RedisOptions {
     }
 
     pub(crate) fn client(&self) -> Result<redis::Client> {
+        #[cfg(feature = "tls")]
+        if matches!(self.info.addr(), ConnectionAddr::TcpTls { .. }) {
+            // The client panics where the process has no provider of cryptography, or two to choose from.
+            if rustls::crypto::CryptoProvider::get_default().is_none() {
+                drop(rustls::crypto::ring::default_provider().install_default());
+            }
+            let Certificates { root, client } = self.certificates.clone();
+            let client_tls = client.map(|(client_cert, client_key)| redis::ClientTlsConfig { client_cert, client_key });
+            let certificates = redis::TlsCertificates { client_tls, root_cert: root };
+            let client = redis::Client::build_with_tls(self.info.clone(), certificates);
+            return client.map_err(|error| fault(error, "reading certificates"));
+        }
         redis::Client::open(self.info.clone()).map_err(|error| fault(error, "reaching Redis"))
     }
 

@@ -3,8 +3,8 @@
 
 mod support;
 
-use catga_contract::{ErrorKind, Outcome, Settle, Subscription, Transport};
-use catga_redis::{Redis, RedisTransport};
+use catga_contract::{ErrorKind, Outcome, Settle, Settler, Subscription, Transport};
+use catga_redis::{Redis, RedisTransport, redis};
 use std::{
     collections::HashSet,
     process::Command,
@@ -56,7 +56,6 @@ async fn a_killed_server_that_syncs_always_loses_nothing_that_it_acknowledged() 
             }
             let answers: Vec<_> = batch.iter().map(|delivery| (delivery.token, Settle::Done)).collect();
             received.lock().unwrap().extend(batch.drain(..).map(|delivery| number(&delivery)));
-            use catga_contract::Settler;
             while mail.settler().settle(&answers).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -128,4 +127,48 @@ async fn a_server_that_stands_still_leaves_the_outcome_unknown_and_is_found_agai
         seen.extend(numbers(&batch));
         batch.clear();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_are_cut_lose_nothing_and_double_nothing_where_an_id_is_published_once() {
+    let server = Server::fast().await;
+    let redis = server.redis().await;
+    register(&redis, MAIL, &[PLACED]).await;
+    register(&redis, "shop.audit", &[PLACED]).await;
+    let once = RedisTransport::streams(&redis).dedupe(Duration::from_secs(600));
+    let (numbers, until) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(8_000)));
+    let publishing: Vec<_> = (0..4).map(|_| tokio::spawn(load(once.clone(), numbers.clone(), until.clone()))).collect();
+    let mut raw = server.raw().await.unwrap();
+    let mut cut = 0;
+    while publishing.iter().any(|publishing| !publishing.is_finished()) {
+        // All connections but this one, whatever is under way on them.
+        let killed: u64 =
+            redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query_async(&mut raw).await.unwrap();
+        cut += killed;
+        tokio::time::sleep(Duration::from_millis(15)).await;
+    }
+    let mut acknowledged = HashSet::new();
+    for publishing in publishing {
+        acknowledged.extend(publishing.await.unwrap());
+    }
+    assert!(cut >= 10, "{cut} connections were cut");
+    let fresh = server.redis().await;
+    assert_eq!(support::unsettled(&fresh, "shop.audit").await, acknowledged.len() as u64, "stored is published");
+    // A consumer whose links are cut gets all of it.
+    let mut mail = subscribe(&fresh, MAIL).await;
+    let (mut seen, mut batch) = (HashSet::new(), Vec::new());
+    while seen.len() < acknowledged.len() {
+        if seen.len() / 1_000 != (seen.len() + batch.len()) / 1_000 {
+            redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("normal").query_async::<()>(&mut raw).await.unwrap();
+        }
+        seen.extend(batch.drain(..).map(|delivery| number(&delivery)));
+        if mail.next_batch(200, &mut batch).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let answers: Vec<_> = batch.iter().map(|delivery| (delivery.token, Settle::Done)).collect();
+        while mail.settler().settle(&answers).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(seen, acknowledged);
 }
