@@ -11,7 +11,7 @@
 //! #[catga(name = "orders.place", local)]
 //! struct PlaceOrder { sku: String }
 //!
-//! #[derive(Event, Serialize, Deserialize)]
+//! #[derive(Event, Clone, Serialize, Deserialize)]
 //! #[catga(name = "orders.placed")]
 //! struct OrderPlaced { sku: String }
 //!

@@ -20,6 +20,11 @@ const TRIM_AFTER: usize = 256;
 const TRIM_TIME: Duration = Duration::from_millis(200);
 /// A token is the member's number in the upper 16 bits and the delivery's in the lower 48.
 const SEQ_BITS: u32 = 48;
+const SEQ: u64 = (1 << SEQ_BITS) - 1;
+
+fn seq(token: Token) -> u64 {
+    token.0 & SEQ
+}
 
 /// An entry of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -105,11 +110,11 @@ impl Member {
         table.next += 1;
         table.by_place.insert(held.place, seq);
         table.held.insert(seq, held);
-        Some(Token(u64::from(self.number) << SEQ_BITS | (seq & ((1 << SEQ_BITS) - 1))))
+        Some(Token(u64::from(self.number) << SEQ_BITS | (seq & SEQ)))
     }
 
     pub(crate) fn held(&self, token: Token) -> Option<Held> {
-        self.table().held.get(&(token.0 & ((1 << SEQ_BITS) - 1))).cloned()
+        self.table().held.get(&seq(token)).cloned()
     }
 
     /// The number of the member whose delivery a token names.
@@ -117,14 +122,16 @@ impl Member {
         (token.0 >> SEQ_BITS) as u16
     }
 
-    /// An entry was settled for this member.
-    pub(crate) fn release(&self, token: Token) {
+    /// Entries were settled for this member.
+    fn release(&self, tokens: impl IntoIterator<Item = Token>) {
         let mut table = self.table();
-        if let Some(held) = table.held.remove(&(token.0 & ((1 << SEQ_BITS) - 1))) {
-            if !held.stale {
-                table.by_place.remove(&held.place);
+        for token in tokens {
+            if let Some(held) = table.held.remove(&seq(token)) {
+                if !held.stale {
+                    table.by_place.remove(&held.place);
+                }
+                table.settled += 1;
             }
-            table.settled += 1;
         }
     }
 
@@ -140,7 +147,7 @@ impl Member {
 
     /// Its tries were counted when it started.
     pub(crate) fn counted(&self, token: Token, started: u32) {
-        if let Some(held) = self.table().held.get_mut(&(token.0 & ((1 << SEQ_BITS) - 1))) {
+        if let Some(held) = self.table().held.get_mut(&seq(token)) {
             (held.counted, held.started) = (true, started);
         }
     }
@@ -180,22 +187,33 @@ impl Member {
 
     /// Answers deliveries. What was answered before is passed over.
     pub(crate) async fn settle(&self, answers: &[(Token, Settle)]) -> Result<()> {
-        let mut seen = HashSet::new();
-        let (mut refused, mut asked) = (0, Vec::new());
+        let Sorted { mut done, mut others, mut refused } = self.sort(answers);
+        // One list of ids for each stream.
+        done.sort_unstable_by_key(|(_, place)| *place);
         let mut args = vec![Arg::from(&*self.consumer), Arg::from(&*self.name), Arg::from(i64::from(self.trims()))];
-        for (token, answer) in answers {
-            let Some(held) = self.held(*token).filter(|_| seen.insert(*token)) else { continue };
-            if held.stale && *answer != Settle::Done {
-                refused += 1;
-                continue;
-            }
-            args.extend(self.item(&held, *answer));
-            asked.push((*token, *answer, held.place));
+        args.push(Arg::from(done.chunk_by(|a, b| a.1.0 == b.1.0).count() as i64));
+        for ids in done.chunk_by(|a, b| a.1.0 == b.1.0) {
+            let Some((_, place)) = ids.first() else { continue };
+            args.extend([Arg::from(self.suffix(*place)), Arg::from(ids.len() as i64)]);
+            args.extend(ids.iter().map(|(_, (_, id))| Arg::from(id.to_string())));
         }
-        if !asked.is_empty() {
-            let stale: Vec<usize> = self.redis.run(&SCRIPTS.settle, &args, "settling").await?;
+        for (_, held, answer) in &others {
+            args.extend(self.item(held, *answer));
+        }
+        if !done.is_empty() || !others.is_empty() {
+            let mut stale: Vec<usize> = self.redis.run(&SCRIPTS.settle, &args, "settling").await?;
+            drop(args);
             refused += stale.len();
-            self.settled(&asked, &stale);
+            stale.reverse();
+            for number in stale {
+                let (_, held, _) = others.remove(number - 1);
+                self.lose(held.place);
+            }
+            let again = !others.is_empty();
+            self.release(done.into_iter().map(|(token, _)| token).chain(others.into_iter().map(|other| other.0)));
+            if again {
+                self.stir.notify(usize::MAX);
+            }
         }
         if refused == 0 {
             return Ok(());
@@ -208,18 +226,24 @@ impl Member {
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
-    /// Answers were given; those with the numbers `stale`, from 1, were refused.
-    pub(crate) fn settled(&self, asked: &[(Token, Settle, Place)], stale: &[usize]) {
-        let mut again = false;
-        for (number, (token, answer, place)) in asked.iter().enumerate() {
-            if stale.contains(&(number + 1)) {
-                self.lose(*place);
-            } else {
-                self.release(*token);
-                again |= matches!(answer, Settle::Again { .. });
+    fn sort(&self, answers: &[(Token, Settle)]) -> Sorted {
+        let (mut done, mut others, mut refused) = (Vec::with_capacity(answers.len()), Vec::new(), 0);
+        let (mut seen, table) = (HashSet::with_capacity(answers.len()), self.table());
+        for (token, answer) in answers {
+            let Some(held) = table.held.get(&seq(*token)).filter(|_| seen.insert(*token)) else { continue };
+            match answer {
+                Settle::Done => done.push((*token, held.place)),
+                _ if held.stale => refused += 1,
+                _ => others.push((*token, held.clone(), *answer)),
             }
         }
-        if again {
+        Sorted { done, others, refused }
+    }
+
+    /// A transaction settled a delivery.
+    pub(crate) fn settled(&self, token: Token, answer: Settle) {
+        self.release([token]);
+        if let Settle::Again { .. } = answer {
             self.stir.notify(usize::MAX);
         }
     }
@@ -244,6 +268,14 @@ impl Member {
         }
         Ok(count)
     }
+}
+
+/// Answers by what they ask for.
+struct Sorted {
+    done: Vec<(Token, Place)>,
+    others: Vec<(Token, Held, Settle)>,
+    /// How many are known to be stale.
+    refused: usize,
 }
 
 impl fmt::Debug for Member {

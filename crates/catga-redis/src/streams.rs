@@ -106,20 +106,23 @@ impl Streams {
     async fn publish_some(&self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) -> Result<bool> {
         let window = self.dedupe.map_or(0, |window| i64::try_from(window.as_millis()).unwrap_or(i64::MAX).max(1));
         let bound = self.redis.inner.options.max_len as i64;
-        let mut args = Vec::with_capacity(2 + 5 * parcels.len());
-        args.extend([Arg::from(bound), Arg::from(window)]);
+        let plain = window == 0 && parcels.iter().all(|parcel| parcel.due.is_none() && parcel.to.is_none());
+        let mut args = Vec::with_capacity(3 + 5 * parcels.len());
+        args.extend([Arg::from(bound), Arg::from(window), Arg::from(i64::from(plain))]);
         let mut due_later = false;
         for parcel in parcels.iter().filter(|parcel| fits(parcel)) {
+            args.extend([Arg::from(&*parcel.subject), Arg::from(&parcel.frame[..])]);
+            if plain {
+                continue;
+            }
             let due = parcel.due.and_then(|due| due.duration_since(UNIX_EPOCH).ok());
             let due = due.map_or(0, |due| i64::try_from(due.as_micros()).unwrap_or(i64::MAX).min(1 << 52));
             due_later |= due > 0;
-            args.push(Arg::from(&*parcel.subject));
-            args.push(Arg::from(&parcel.frame[..]));
             args.push(Arg::from(if window > 0 { format!("{:032x}", parcel.id.0) } else { String::new() }));
             args.push(Arg::from(due));
             args.push(Arg::from(parcel.to.as_deref().unwrap_or("")));
         }
-        let answers: Vec<u8> = if args.len() == 2 {
+        let answers: Vec<u8> = if args.len() == 3 {
             Vec::new()
         } else {
             match self.redis.try_run(&SCRIPTS.publish, &args).await {

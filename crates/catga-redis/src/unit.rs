@@ -228,9 +228,7 @@ impl Redis {
         let mut rows = false;
         for op in &tx.ops {
             match op {
-                Op::Settle { member, token, held, answer } => {
-                    member.settled(&[(*token, *answer, held.place)], &[]);
-                }
+                Op::Settle { member, token, answer, .. } => member.settled(*token, *answer),
                 Op::Row { .. } => rows = true,
                 _ => {}
             }

@@ -198,7 +198,7 @@ async fn redis_with_lease(server: &Server, millis: u64) -> catga_redis::Redis {
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_stay_under_their_bound_and_drop_nothing_that_is_not_settled() {
     const BOUND: usize = 500;
-    const ALL: u64 = 6_000;
+    const ALL: u64 = 3_000;
     let server = Server::fast().await;
     let redis = catga_redis::Redis::connect(server.options().max_len(BOUND)).await.unwrap();
     register(&redis, MAIL, &[PLACED]).await;

@@ -87,15 +87,24 @@ for number, one in ipairs(units) do
   for _, s in ipairs(one.S) do
     local whose = s[1] .. '\n' .. s[2]
     if not answers[whose] then
-      answers[whose] = { s[1], s[2], {} }
+      answers[whose] = { s[1], s[2], {}, {} }
       answers[#answers + 1] = answers[whose]
     end
-    local items = answers[whose][3]
-    items[#items + 1] = { s[3], s[4], s[5], s[6], s[7] }
+    local acks, items = answers[whose][3], answers[whose][4]
+    if s[3] == 'D' then
+      if not acks[s[4]] then
+        acks[s[4]] = { s[4], {} }
+        acks[#acks + 1] = acks[s[4]]
+      end
+      local ids = acks[s[4]][2]
+      ids[#ids + 1] = s[5]
+    else
+      items[#items + 1] = { s[3], s[4], s[5], s[6], s[7] }
+    end
   end
 end
 for _, some in ipairs(answers) do
-  local _, touched = settle(some[1], some[2], some[3])
+  local _, touched = settle(some[1], some[2], some[3], some[4])
   for _, suffix in ipairs(touched) do trim(suffix) end
 end
 return { 0, partial }

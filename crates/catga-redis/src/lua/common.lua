@@ -104,15 +104,16 @@ local function ensure(suffix, consumer, known)
   return known and 1 or 0
 end
 
--- Settles entries of one consumer. `items` are {op, suffix, id, pause, count}: `D` done, `B` buried, `A` again after a pause in
--- microseconds. Answers the numbers of those that were refused because somebody else has them.
-local function settle(consumer, member, items)
-  local stale, acks, touched = {}, {}, {}
+-- Settles entries of one consumer. `acks` are {suffix, ids} of those that are done; `items` are {op, suffix, id, pause,
+-- count}: `B` buried, `A` again after a pause in microseconds. Answers the numbers of the items that were refused because
+-- somebody else has them, and the streams that were acknowledged on.
+local function settle(consumer, member, acks, items)
+  local stale, touched = {}, {}
   local tries, later = base .. ':tries:' .. consumer, base .. ':later:' .. consumer
   for number, item in ipairs(items) do
     local op, suffix, id = item[1], item[2], item[3]
     local stream, field = base .. ':' .. suffix, suffix .. '|' .. id
-    if op ~= 'D' and owner_of(stream, consumer, id) ~= member then
+    if owner_of(stream, consumer, id) ~= member then
       stale[#stale + 1] = number
     elseif op == 'A' then
       local count = tonumber(item[5])
@@ -127,24 +128,29 @@ local function settle(consumer, member, items)
       end
       redis.call('ZADD', later, digits(now() + tonumber(item[4])), field)
     else
-      if not acks[suffix] then
-        acks[suffix] = {}
-        touched[#touched + 1] = suffix
-      end
-      acks[suffix][#acks[suffix] + 1] = id
+      acks[#acks + 1] = { suffix, { id } }
     end
   end
-  for _, suffix in ipairs(touched) do
-    local ids, stream = acks[suffix], base .. ':' .. suffix
+  -- Most entries were never tried before, and most consumers have none that was.
+  local tried = redis.call('EXISTS', tries, later) > 0
+  local seen = {}
+  for _, ack in ipairs(acks) do
+    local suffix, ids = ack[1], ack[2]
     for from = 1, #ids, 1000 do
       local to = math.min(from + 999, #ids)
-      redis.pcall('XACK', stream, consumer, unpack(ids, from, to))
-      local fields = {}
-      for i = from, to do fields[#fields + 1] = suffix .. '|' .. ids[i] end
-      redis.call('HDEL', tries, unpack(fields))
-      redis.call('ZREM', later, unpack(fields))
+      redis.pcall('XACK', base .. ':' .. suffix, consumer, unpack(ids, from, to))
+      if tried then
+        local fields = {}
+        for i = from, to do fields[#fields + 1] = suffix .. '|' .. ids[i] end
+        redis.call('HDEL', tries, unpack(fields))
+        redis.call('ZREM', later, unpack(fields))
+      end
     end
-    remember(suffix, consumer)
+    if not seen[suffix] then
+      seen[suffix] = true
+      touched[#touched + 1] = suffix
+    end
   end
+  for _, suffix in ipairs(touched) do remember(suffix, consumer) end
   return stale, touched
 end
