@@ -1,0 +1,2 @@
+-- Keeps a letter. ARGV: its fields by name. Answers its number.
+return bury(ARGV)
