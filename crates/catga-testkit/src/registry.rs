@@ -353,6 +353,8 @@ table! { $
     events_in_tx 'F' "events commit with their transaction" {
         appends_are_visible_with_their_commit
             "appends are visible with their commit, and to later ones of their transaction"
+        a_stream_is_read_as_its_transaction_sees_it
+            "a stream is read as its transaction sees it, and by nobody else before the commit"
         what_is_undone_was_never_appended
             "what is undone was never appended"
         a_conflict_leaves_the_transaction_usable
