@@ -5,7 +5,7 @@ use crate::{
     counts::Counts,
     demo, orders, readme,
     runner::{Line, Runner, TimeIsUp},
-    symbol,
+    sabotage, sheet, symbol,
     workspace::{self, text},
 };
 use anyhow::{Context, Result, ensure};
@@ -52,12 +52,14 @@ const STEPS: &[Step] = &[
     }),
     step("features", "catga with no feature and with each alone, no warning", features),
     step("test", "unit, integration, doc and tidy tests, the ledger, the book's programs", test),
+    step("sheet", "docs/guarantees.md is what the conformance suite shows", sheet::step),
     step("doc", "the documentation, without a warning", doc),
     step("book", "the book, without a warning", book::run),
     step("readme", "the README's programs are the examples, and run twice", readme::run),
     step("sabotage-absent", "no defect can be asked for without the feature", symbol::run),
     step("demo", "2,000 orders, 3 kills: nothing lost or doubled", |r| demo::whole(r, 2_000, 3, TEN_TIMES)),
     step("demo-no-mark", "the checker catches missing marks", |r| demo::sabotaged(r, "no-mark")),
+    long("sabotage", "every defect turns a case of the conformance suite red", sabotage::step),
     long("latency", "an idle order's effect within 20 ms at p99", latency),
     long("demo-long", "10,000 orders, 20 kills, within 3 minutes, resumed within 1 s", |r| {
         demo::whole(r, 10_000, 20, Duration::from_secs(1))
