@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/parcels.rs"]
+mod parcels;
 
 use catga::{Context, Event, Tx, sqlite::Sqlite};
 use common::*;
@@ -142,5 +144,35 @@ async fn of_those_that_wait_for_their_key_none_is_blamed_and_none_overtakes() {
     assert_eq!(count(&store, "SELECT count(*) FROM catga_letter WHERE attempts = 4"), 1);
     for table in ["catga_queue", "catga_retry"] {
         assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_out_between_answered_ones_of_its_key_is_suspected_too_and_comes_in_order() {
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap();
+        parcels::register(&store, parcels::CONSUMER).await;
+        parcels::publish_all(&store, Some("a"), 1..=4).await;
+        let mut subscription = parcels::subscribe(&store, false).await;
+        let taken = parcels::next(&mut subscription).await;
+        assert_eq!(parcels::all(&taken), [1, 2, 3, 4]);
+        // The second one is what kills the process; the first and the third were answered before.
+        parcels::settle(&subscription, &[(&taken[0], parcels::BACK), (&taken[2], parcels::BACK)]).await;
+        std::process::abort();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.db");
+    let name = "what_was_out_between_answered_ones_of_its_key_is_suspected_too_and_comes_in_order";
+    assert!(!run_child(name, &path).success());
+    let store = Sqlite::open(&path).await.unwrap();
+    parcels::register(&store, parcels::CONSUMER).await;
+    let mut subscription = parcels::subscribe(&store, false).await;
+    let tries = |number: u32| count(&store, &format!("SELECT attempts FROM catga_retry WHERE seq = {number}"));
+    // What is behind all of them passes for not started; should it be the one, it is suspected the next time.
+    for (number, counted) in [(1, 1), (2, 1), (3, 1), (4, 0)] {
+        let delivery = parcels::next(&mut subscription).await;
+        assert_eq!(parcels::all(&delivery), [number]);
+        assert_eq!(tries(number), counted, "whether {number} is suspected: its try is counted before it starts");
+        parcels::settle_all(&subscription, &delivery, catga::Settle::Done).await;
     }
 }
