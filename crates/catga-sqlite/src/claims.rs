@@ -20,6 +20,10 @@ pub(crate) fn load(tx: &mut SqliteTx, queue: &Arc<Queue>) -> Result<()> {
             db.execute(sql, [queue.name.as_str()])?;
         }
         fill_gaps(db, queue.id)?;
+        // They are handed out without another claim.
+        let sql = "UPDATE catga_consumer SET started = max(started, 1, (SELECT max(seq) FROM catga_retry WHERE consumer = ?1))
+            WHERE id = ?1 AND EXISTS (SELECT 1 FROM catga_retry WHERE consumer = ?1)";
+        db.execute(sql, [queue.id])?;
         let sql = "SELECT seq, attempts, due, alone, first, key FROM catga_retry JOIN catga_queue USING (seq)
             WHERE catga_retry.consumer = ?1 ORDER BY seq";
         let retries = db.prepare(sql)?.query_map([queue.id], retry)?.collect::<rusqlite::Result<_>>()?;

@@ -176,3 +176,35 @@ async fn what_was_out_between_answered_ones_of_its_key_is_suspected_too_and_come
         parcels::settle_all(&subscription, &delivery, catga::Settle::Done).await;
     }
 }
+
+#[tokio::test]
+async fn a_message_that_kills_its_process_at_a_later_try_is_buried_too() {
+    let name = "a_message_that_kills_its_process_at_a_later_try_is_buried_too";
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+        let script = Script::new(|_, _, _| std::process::abort());
+        let app = shop(&store, script).backoff(quick(3)).build().await.unwrap();
+        app.run_until_idle().await.unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    filled(&path, 1).await;
+    {
+        // It fails once, and its process ends in good order.
+        let store = Sqlite::open(&path).await.unwrap();
+        let mut options = catga::SubscribeOptions::new("shop.mail".into());
+        options.park = false;
+        let mut subscription = catga::Transport::subscribe(&store, options).await.unwrap();
+        let taken = parcels::next(&mut subscription).await;
+        parcels::settle_all(&subscription, &taken, parcels::again(std::time::Duration::ZERO)).await;
+    }
+    let mut deaths = 0;
+    while !run_child(name, &path).success() {
+        deaths += 1;
+        assert!(deaths <= 3, "once where nobody suspects it, and twice alone");
+    }
+    assert_eq!(deaths, 3);
+    let store = Sqlite::open(&path).await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 1);
+}
