@@ -171,6 +171,8 @@ table! { $
             "a buried message lets its key pass, unless it parks"
         what_a_dropped_subscription_had_comes_first
             "what a dropped subscription had comes before the later ones of its key"
+        what_was_not_answered_comes_before_what_was_asked_for_again
+            "what was not answered comes before a later one of its key that was asked for again"
         messages_without_a_key_wait_for_nobody
             "messages without a key wait for nobody"
     }
