@@ -24,5 +24,6 @@ pages! {
     axum: "../../docs/src/axum.md",
     operating: "../../docs/src/operating.md",
     defaults: "../../docs/src/defaults.md",
+    guarantees: "../../docs/src/guarantees.md",
     frame: "../../docs/src/frame.md",
 }
