@@ -28,9 +28,7 @@ fn install(runner: &mut Runner) -> Result<()> {
     println!("  missing: {packages}; they are installed without being started as services");
     let quiet = |words: &str| {
         // Policy 101: an installed package starts nothing.
-        Line::program("sh", ["-c"]).argument(format!(
-            "export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; {words}"
-        ))
+        Line::program("sh", ["-c"]).argument(format!("export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; {words}"))
     };
     runner.run(&quiet("apt-get update"))?;
     runner.run(&quiet(&format!("apt-get install -y --no-install-recommends {packages}")))

@@ -1,14 +1,14 @@
 //! Runs the conformance suite of every backend and reads which cases passed.
 
 use crate::runner::{Line, Runner};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
 
-/// The crates whose `tests/conformance.rs` runs the suite.
-const BACKENDS: [&str; 2] = ["catga", "catga-sqlite"];
+/// The backends and the crates whose `tests/conformance.rs` runs the suite over them.
+pub(crate) const BACKENDS: [(&str, &str); 2] = [("memory", "catga"), ("sqlite", "catga-sqlite")];
 
 /// A case of the suite, as the testkit lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl fmt::Display for Test {
 
 /// Every case that the testkit knows, in its order.
 pub(crate) fn cases(runner: &mut Runner) -> Result<Vec<Case>> {
-    let output = runner.capture(&Line::cargo("run --quiet -p catga-testkit --example cases"))?;
+    // As the workspace's tests are built, so that nothing is built twice.
+    let output = runner.capture(&Line::cargo("run --quiet --example cases"))?;
     ensure!(output.code == Some(0), "the list of cases ended with {:?}", output.code);
     let case = |line: &String| {
         let mut parts = line.split('\t').map(str::to_owned);
@@ -46,24 +47,28 @@ pub(crate) fn cases(runner: &mut Runner) -> Result<Vec<Case>> {
     output.stdout.iter().map(case).collect()
 }
 
-/// Runs the suite over every backend, with a defect or without: whether each test passed.
-pub(crate) fn run(runner: &mut Runner, defect: Option<&'static str>) -> Result<BTreeMap<Test, bool>> {
-    let packages: Vec<_> = BACKENDS.iter().map(|backend| format!("-p {backend}")).collect();
-    let mut words = format!("test --no-fail-fast {} --test conformance", packages.join(" "));
-    if defect.is_some() {
-        let features: Vec<_> = BACKENDS.iter().map(|backend| format!("{backend}/sabotage")).collect();
-        words = format!("{words} -p catga-testkit --features {},catga-testkit/sabotage", features.join(","));
+/// Runs the suite over every backend: whether each test passed.
+pub(crate) fn run(runner: &mut Runner) -> Result<BTreeMap<Test, bool>> {
+    let backends = BACKENDS.map(|(backend, _)| backend);
+    read(runner, &Line::cargo("test --workspace --no-fail-fast --test conformance"), &backends)
+}
+
+/// Runs the suite over these backends, built so that they can be broken, and broken so unless that is empty.
+pub(crate) fn run_broken(runner: &mut Runner, backends: &[&str], defect: &'static str) -> Result<BTreeMap<Test, bool>> {
+    let mut words = String::from("test --no-fail-fast --test conformance --features catga-testkit/sabotage");
+    let mut packages = String::from(" -p catga-testkit");
+    for (_, package) in BACKENDS.iter().filter(|(backend, _)| backends.contains(backend)) {
+        words = format!("{words},{package}/sabotage");
+        packages = format!("{packages} -p {package}");
     }
-    let mut line = Line::cargo(&words);
-    if let Some(defect) = defect {
-        line = line.variable("CATGA_SABOTAGE", defect);
-    }
-    let output = runner.capture(&line)?;
+    read(runner, &Line::cargo(&(words + &packages)).variable("CATGA_SABOTAGE", defect), backends)
+}
+
+fn read(runner: &mut Runner, line: &Line, backends: &[&str]) -> Result<BTreeMap<Test, bool>> {
+    let output = runner.capture(line)?;
     let tests: BTreeMap<_, _> = output.stdout.iter().filter_map(|line| test(line)).collect();
-    let backends: BTreeSet<_> = tests.keys().map(|test| &test.backend).collect();
-    if backends.len() != BACKENDS.len() {
-        bail!("`{line}` ran the suite of {} backends out of {}", backends.len(), BACKENDS.len());
-    }
+    let ran: BTreeSet<_> = tests.keys().map(|test| test.backend.as_str()).collect();
+    ensure!(ran == backends.iter().copied().collect(), "`{line}` ran the suite of {ran:?}, not of {backends:?}");
     Ok(tests)
 }
 

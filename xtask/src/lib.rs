@@ -28,5 +28,6 @@ pages! {
     operating: "../../docs/src/operating.md",
     defaults: "../../docs/src/defaults.md",
     memory: "../../docs/src/memory.md",
+    guarantees: "../../docs/src/guarantees.md",
     frame: "../../docs/src/frame.md",
 }

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod book;
+mod brokers;
 mod conformance;
 mod counts;
 mod demo;

@@ -1,7 +1,7 @@
 //! Deliberate defects, one after the other: each must turn a case of the conformance suite red.
 
 use crate::{
-    conformance::{self, Test},
+    conformance::{self, BACKENDS, Test},
     runner::Runner,
 };
 use anyhow::{Result, ensure};
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// What `catga_testkit::FAULTS` knows, in its order; a tidy rule compares them.
-const DEFECTS: [&str; 12] = [
+const DEFECTS: [&str; 14] = [
     "ack-first",
     "no-mark",
     "outbox-outside",
@@ -24,6 +24,8 @@ const DEFECTS: [&str; 12] = [
     "replay-to-all",
     "no-pause",
     "every-try-counts",
+    "append-unchecked",
+    "outbox-apart",
 ];
 
 /// Each defect runs the whole suite, and one that hangs runs it to the guards.
@@ -34,21 +36,39 @@ pub(crate) struct Options {
     /// Tries this defect alone; can be given several times
     #[arg(long, value_name = "DEFECT")]
     only: Vec<String>,
+    /// Runs the suite over this backend alone; can be given several times
+    #[arg(long, value_name = "BACKEND")]
+    backend: Vec<String>,
 }
 
 /// Tries each defect; answers whether each turned a case red.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut runner = Runner::new(LIMIT);
+    tried(&mut runner, options)
+}
+
+/// The step: every defect over every backend.
+pub(crate) fn step(runner: &mut Runner) -> Result<()> {
+    ensure!(tried(runner, &Options { only: Vec::new(), backend: Vec::new() })?, "a defect turned no case red");
+    Ok(())
+}
+
+fn tried(runner: &mut Runner, options: &Options) -> Result<bool> {
+    let known = |name: &&str, asked: &[String]| asked.is_empty() || asked.iter().any(|only| only == *name);
     for name in &options.only {
         ensure!(DEFECTS.contains(&name.as_str()), "there is no defect `{name}`; there are {}", DEFECTS.join(", "));
     }
-    let chosen = DEFECTS.iter().filter(|name| options.only.is_empty() || options.only.iter().any(|only| only == *name));
-    let mut runner = Runner::new(LIMIT);
-    let whole = conformance::run(&mut runner, None)?;
+    let backends = BACKENDS.map(|(backend, _)| backend);
+    for name in &options.backend {
+        ensure!(backends.contains(&name.as_str()), "there is no backend `{name}`; there are {}", backends.join(", "));
+    }
+    let backends: Vec<_> = backends.into_iter().filter(|name| known(name, &options.backend)).collect();
+    let whole = conformance::run_broken(runner, &backends, "")?;
     let red = failed(&whole);
     ensure!(red.is_empty(), "without a defect {} cases fail, such as {}", red.len(), first(&red));
     let mut caught: BTreeMap<&str, BTreeSet<Test>> = BTreeMap::new();
-    for defect in chosen {
-        let red = failed(&conformance::run(&mut runner, Some(defect))?);
+    for defect in DEFECTS.iter().filter(|name| known(name, &options.only)) {
+        let red = failed(&conformance::run_broken(runner, &backends, defect)?);
         println!("\n{defect}: {} red", red.len());
         red.iter().for_each(|test| println!("  {test}"));
         caught.insert(defect, red);

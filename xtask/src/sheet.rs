@@ -19,9 +19,17 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Runs the suite and writes the page; with `check` fails instead where the page differs.
 pub(crate) fn run(check: bool) -> Result<()> {
-    let mut runner = Runner::new(LIMIT);
-    let cases = conformance::cases(&mut runner)?;
-    let tests = conformance::run(&mut runner, None)?;
+    write(&mut Runner::new(LIMIT), check)
+}
+
+/// The step: the page is what the suite shows.
+pub(crate) fn step(runner: &mut Runner) -> Result<()> {
+    write(runner, true)
+}
+
+fn write(runner: &mut Runner, check: bool) -> Result<()> {
+    let cases = conformance::cases(runner)?;
+    let tests = conformance::run(runner)?;
     let red: Vec<_> = tests.iter().filter(|(_, passed)| !**passed).map(|(test, _)| test.to_string()).collect();
     ensure!(red.is_empty(), "{} cases fail, so nothing is promised: {}", red.len(), red.join(", "));
     let page = page(&cases, &tests);

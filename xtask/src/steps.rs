@@ -1,11 +1,11 @@
 //! The steps of `cargo xtask test`, in order, and what is said about them.
 
 use crate::{
-    book,
+    book, brokers,
     counts::Counts,
     demo, orders, readme,
     runner::{Line, Runner, TimeIsUp},
-    symbol,
+    sabotage, sheet, symbol,
     workspace::{self, text},
 };
 use anyhow::{Context, Result, ensure};
@@ -52,12 +52,19 @@ const STEPS: &[Step] = &[
     }),
     step("features", "catga with no feature and with each alone, no warning", features),
     step("test", "unit, integration, doc and tidy tests, the ledger, the book's programs", test),
+    step("test-features", "the features that the whole workspace's tests leave out", test_features),
+    step("brokers", "tests that start private copies of nats-server and redis-server", brokers::run),
+    step("sheet", "docs/guarantees.md is what the conformance suite shows", sheet::step),
     step("doc", "the documentation, without a warning", doc),
     step("book", "the book, without a warning", book::run),
     step("readme", "the README's programs are the examples, and run twice", readme::run),
     step("sabotage-absent", "no defect can be asked for without the feature", symbol::run),
     step("demo", "2,000 orders, 3 kills: nothing lost or doubled", |r| demo::whole(r, 2_000, 3, TEN_TIMES)),
     step("demo-no-mark", "the checker catches missing marks", |r| demo::sabotaged(r, "no-mark")),
+    long("loom", "the orders in which threads can meet in the pool", |r| {
+        r.run(&Line::cargo("test -p catga-buf --test loom --release").variable("RUSTFLAGS", "--cfg loom"))
+    }),
+    long("sabotage", "every defect turns a case of the conformance suite red", sabotage::step),
     long("latency", "an idle order's effect within 20 ms at p99", latency),
     long("demo-long", "10,000 orders, 20 kills, within 3 minutes, resumed within 1 s", |r| {
         demo::whole(r, 10_000, 20, Duration::from_secs(1))
@@ -94,6 +101,14 @@ fn test(runner: &mut Runner) -> Result<()> {
     ensure!(ignored == 0, "{ignored} tests were ignored: what did not run has shown nothing");
     ensure!(passed > 0, "no test ran");
     Ok(())
+}
+
+/// The safe twin of the MemoryPack encoder, its optional types, and the stream's async side.
+fn test_features(runner: &mut Runner) -> Result<()> {
+    runner.run(&Line::cargo("test -p catga-memorypack --features safe"))?;
+    runner.run(&Line::cargo("test -p catga-memorypack --features jiff,compact_str"))?;
+    runner.run(&Line::cargo("test -p catga-buf --features tokio"))?;
+    runner.run(&Line::cargo("test -p catga --all-features"))
 }
 
 fn doc(runner: &mut Runner) -> Result<()> {

@@ -43,6 +43,10 @@ pub enum Fault {
     NoPause,
     /// In a store: counts every try.
     EveryTryCounts,
+    /// In a store: appends whatever version a stream has.
+    AppendUnchecked,
+    /// In a store: writes messages beside the transaction, whatever becomes of it.
+    OutboxApart,
 }
 
 impl Resources {

@@ -19,6 +19,11 @@ pub(crate) fn load(tx: &mut SqliteTx, queue: &Arc<Queue>) -> Result<()> {
             let sql = "UPDATE catga_letter SET parks = NULL WHERE consumer = ?1 AND parks IS NOT NULL";
             db.execute(sql, [queue.name.as_str()])?;
         }
+        fill_gaps(db, queue.id)?;
+        // They are handed out without another claim.
+        let sql = "UPDATE catga_consumer SET started = max(started, 1, (SELECT max(seq) FROM catga_retry WHERE consumer = ?1))
+            WHERE id = ?1 AND EXISTS (SELECT 1 FROM catga_retry WHERE consumer = ?1)";
+        db.execute(sql, [queue.id])?;
         let sql = "SELECT seq, attempts, due, alone, first, key FROM catga_retry JOIN catga_queue USING (seq)
             WHERE catga_retry.consumer = ?1 ORDER BY seq";
         let retries = db.prepare(sql)?.query_map([queue.id], retry)?.collect::<rusqlite::Result<_>>()?;
@@ -26,6 +31,18 @@ pub(crate) fn load(tx: &mut SqliteTx, queue: &Arc<Queue>) -> Result<()> {
     })?;
     tx.effects.push(Effect::Loaded(queue.clone(), Box::new(state)));
     Ok(())
+}
+
+/// A row before one of its key that comes again was handed out with it and has not been answered: it comes again, too,
+/// and first.
+pub(crate) fn fill_gaps(db: &Connection, consumer: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone)
+        SELECT row.seq, row.consumer, 0, 0, 0 FROM catga_queue AS row
+        JOIN (SELECT key, max(seq) AS last FROM catga_retry JOIN catga_queue USING (seq)
+            WHERE catga_retry.consumer = ?1 AND key IS NOT NULL GROUP BY key) AS waits
+        ON row.key = waits.key AND row.seq < waits.last
+        WHERE row.consumer = ?1 ON CONFLICT (seq) DO NOTHING";
+    db.execute(sql, [consumer]).map(drop)
 }
 
 /// Reads what another process may have done with letters.

@@ -16,7 +16,7 @@ use crate::{
     writer::Alarm,
 };
 use bytes::Bytes;
-use catga_contract::{Error, ErrorKind, EventStore, EventsInTx, Expect, Fence, NewEvent, Recorded, Result, Str};
+use catga_contract::{Error, ErrorKind, EventStore, EventsInTx, Expect, Fault, Fence, NewEvent, Recorded, Result, Str};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::{
     sync::atomic::Ordering,
@@ -26,7 +26,7 @@ use std::{
 impl EventStore for Sqlite {
     async fn append(&self, stream: &str, expect: Expect, events: &[NewEvent<'_>]) -> Result<u64> {
         let mut tx = self.open_tx().await?;
-        let version = append(&mut tx, stream, expect, events).map_err(|error| self.about(error))?;
+        let version = append(&mut tx, stream, self.expected(expect), events).map_err(|error| self.about(error))?;
         tx.commit().await.map_err(|error| self.about(error))?;
         Ok(version)
     }
@@ -77,7 +77,7 @@ impl EventStore for Sqlite {
 
 impl EventsInTx for Sqlite {
     async fn append_in(&self, tx: &mut SqliteTx, stream: &str, expect: Expect, events: &[NewEvent<'_>]) -> Result<u64> {
-        append(tx, stream, expect, events).map_err(|error| self.about(error))
+        append(tx, stream, self.expected(expect), events).map_err(|error| self.about(error))
     }
 
     async fn read_in(&self, tx: &mut SqliteTx, stream: &str, from: u64, most: usize) -> Result<Vec<Recorded>> {
@@ -90,6 +90,10 @@ impl EventsInTx for Sqlite {
 }
 
 impl Sqlite {
+    fn expected(&self, expect: Expect) -> Expect {
+        if self.sabotaged(Fault::AppendUnchecked) { Expect::Any } else { expect }
+    }
+
     /// The position of the last event that is committed.
     fn last_event(&self) -> Result<u64> {
         self.read(|db| {

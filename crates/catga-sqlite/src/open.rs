@@ -1,4 +1,5 @@
 use crate::{
+    claims,
     error::fault,
     guard::Guard,
     schema,
@@ -301,7 +302,7 @@ fn load(link: &mut Link, shared: &Shared) -> Result<()> {
                         WHERE letter.consumer = consumer.name AND letter.parks = queue.key))
             ON CONFLICT (seq) DO UPDATE SET alone = 1;
         UPDATE catga_consumer SET started = 0 WHERE started <> 0;";
-    transaction.execute_batch(suspects).map_err(failed)?;
+    fill_gaps(&transaction).and_then(|()| transaction.execute_batch(suspects)).map_err(failed)?;
     {
         let sql = "SELECT id, name, subject FROM catga_consumer LEFT JOIN catga_subscription ON consumer = id";
         let mut statement = transaction.prepare(sql).map_err(failed)?;
@@ -313,6 +314,13 @@ fn load(link: &mut Link, shared: &Shared) -> Result<()> {
         }
     }
     transaction.commit().map_err(failed)
+}
+
+/// See [`claims::fill_gaps`]: what was handed out must not pass for what was not started.
+fn fill_gaps(db: &Connection) -> rusqlite::Result<()> {
+    let mut select = db.prepare("SELECT id FROM catga_consumer WHERE started > 0")?;
+    let ids: Vec<i64> = select.query_map((), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    ids.into_iter().try_for_each(|id| claims::fill_gaps(db, id))
 }
 
 /// Says that nothing was left started.

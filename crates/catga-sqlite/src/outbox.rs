@@ -35,7 +35,7 @@ impl Sqlite {
         tx.commit().await.map_err(|error| self.about(error))
     }
 
-    /// Rings when the first of those that wait may leave.
+    /// Rings when the first of those that wait may leave, whatever else is there.
     fn wake_relay(&self, now: u64) -> Result<()> {
         let first: Option<i64> = self.read(|db| {
             let sql = "SELECT min(due) FROM (
@@ -44,7 +44,7 @@ impl Sqlite {
             db.prepare_cached(sql)?.query_row([now as i64], |row| row.get(0))
         })?;
         if let Some(first) = first {
-            self.inner.shared.set_alarm(Alarm::Outbox, first as u64);
+            self.inner.shared.set_alarm_by(Alarm::Outbox, first as u64);
         }
         Ok(())
     }
@@ -84,9 +84,7 @@ impl Outbox for Sqlite {
             self.promote(now, most).await?;
         }
         let rows = self.read(|db| waiting(db, now, most))?;
-        if rows.is_empty() {
-            self.wake_relay(now)?;
-        }
+        self.wake_relay(now)?;
         Ok(rows)
     }
 
@@ -106,7 +104,9 @@ impl Outbox for Sqlite {
             let sql = "UPDATE catga_outbox SET attempts = attempts + 1, again = ?2, reason = ?3 WHERE seq = ?1";
             db.prepare_cached(sql)?.execute((row as i64, again as i64, reason)).map(drop)
         })?;
-        tx.commit().await.map_err(|error| self.about(error))
+        tx.commit().await.map_err(|error| self.about(error))?;
+        self.inner.shared.set_alarm_by(Alarm::Outbox, again);
+        Ok(())
     }
 
     async fn unsent(&self) -> Result<u64> {

@@ -13,6 +13,7 @@ use catga_contract::{
     Capabilities, Delivery, Durability, Error, ErrorKind, Order, Outcome, Parcel, Registration, Result, Settle,
     Settler, StoreId, Str, Subject, SubscribeOptions, Subscription, Token, Transport, UnitOfWork,
 };
+use rusqlite::OptionalExtension;
 use std::{
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
@@ -102,14 +103,16 @@ impl Transport for Sqlite {
     }
 
     async fn unsettled(&self, consumer: &Str) -> Result<u64> {
-        let Some(queue) = self.inner.shared.hub.queue(consumer) else { return Ok(0) };
+        let queue = self.inner.shared.hub.queue(consumer);
         self.read(|db| {
-            let sql = "SELECT (SELECT count(*) FROM catga_queue WHERE consumer = ?1)
-                + (SELECT count(*) FROM catga_later WHERE consumer = ?1)";
-            let all: u64 = db.prepare_cached(sql)?.query_row([queue.id], |row| row.get(0))?;
-            if !queue.leaves_out() {
-                return Ok(all);
-            }
+            // By its name: before this process runs an application on the file it knows no consumer.
+            let sql = "SELECT (SELECT count(*) FROM catga_queue WHERE consumer = named.id)
+                + (SELECT count(*) FROM catga_later WHERE consumer = named.id)
+                FROM catga_consumer AS named WHERE name = ?1";
+            let all: Option<u64> =
+                db.prepare_cached(sql)?.query_row([consumer.as_str()], |row| row.get(0)).optional()?;
+            let all = all.unwrap_or(0);
+            let Some(queue) = queue.filter(|queue| queue.leaves_out()) else { return Ok(all) };
             // A replayed message waits for nobody; the key of another letter does not make it wait.
             let sql = "SELECT count(*) FROM (SELECT DISTINCT parks FROM catga_letter
                     WHERE consumer = ?2 AND parks IS NOT NULL) AS letter

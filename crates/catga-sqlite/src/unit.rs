@@ -13,7 +13,7 @@ use catga_contract::{
     __private::refuse_if_held, BoxStreams, BoxTransport, Entry, Error, ErrorKind, Fault, InboxKey, NewLetter, Outgoing,
     Result, Savepoint, Settle, StoreId, Token, UnitOfWork, partition,
 };
-use rusqlite::OptionalExtension;
+use rusqlite::{Connection, OptionalExtension};
 use std::{sync::Arc, time::Duration};
 
 impl Sqlite {
@@ -131,24 +131,11 @@ impl UnitOfWork for Sqlite {
         for message in messages {
             check_size(message.subject, message.frame.len())?;
         }
-        let now = now();
-        tx.ours("writing to the outbox", |db| {
-            let sql = "INSERT INTO catga_outbox (partition, id, subject, frame, key) VALUES (?1, ?2, ?3, ?4, ?5)";
-            let mut insert = db.prepare_cached(sql)?;
-            for Outgoing { id, subject, frame, key, due } in messages {
-                let (partition, digest) = (partition(*key, *id), key.map(|key| key.digest() as i64));
-                let row = (partition, id.to_bytes(), subject.as_str(), frame, digest);
-                match due.map(since_1970).filter(|due| *due > now) {
-                    None => insert.execute(row)?,
-                    Some(due) => {
-                        let sql = "INSERT INTO catga_later (consumer, partition, id, subject, frame, key, due)
-                            VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6)";
-                        db.prepare_cached(sql)?.execute((row.0, row.1, row.2, row.3, row.4, due as i64))?
-                    }
-                };
-            }
-            Ok(())
-        })?;
+        #[cfg(feature = "sabotage")]
+        if self.sabotaged(Fault::OutboxApart) {
+            return self.put_apart(messages);
+        }
+        tx.ours("writing to the outbox", |db| insert(db, messages))?;
         tx.effects.push(Effect::Outbox);
         Ok(())
     }
@@ -246,6 +233,25 @@ fn remove(tx: &mut SqliteTx, queue: &Queue, settled: &[Settled]) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Writes messages to the outbox, or aside where they are due later.
+pub(crate) fn insert(db: &Connection, messages: &[Outgoing<'_>]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO catga_outbox (partition, id, subject, frame, key) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let (mut insert, now) = (db.prepare_cached(sql)?, now());
+    for Outgoing { id, subject, frame, key, due } in messages {
+        let (partition, digest) = (partition(*key, *id), key.map(|key| key.digest() as i64));
+        let row = (partition, id.to_bytes(), subject.as_str(), frame, digest);
+        match due.map(since_1970).filter(|due| *due > now) {
+            None => insert.execute(row)?,
+            Some(due) => {
+                let sql = "INSERT INTO catga_later (consumer, partition, id, subject, frame, key, due)
+                    VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6)";
+                db.prepare_cached(sql)?.execute((row.0, row.1, row.2, row.3, row.4, due as i64))?
+            }
+        };
+    }
+    Ok(())
 }
 
 /// Refuses a message that the file would keep and no one could carry.

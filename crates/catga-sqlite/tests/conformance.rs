@@ -86,6 +86,9 @@ catga_testkit::conformance!(
         outbox,
         inbox,
         inbox_in_tx,
+        events,
+        checkpoints,
+        events_in_tx,
         letters,
         replay,
         park,
@@ -94,9 +97,12 @@ catga_testkit::conformance!(
         durable_unit,
         durable_inbox,
         durable_letters,
+        durable_events,
         model_inbox,
         model_unit,
         model_queue,
+        model_events,
+        model_checkpoints,
         model_letters,
     ]
 );

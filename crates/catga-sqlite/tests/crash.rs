@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/parcels.rs"]
+mod parcels;
 
 use catga::{Context, Event, Tx, sqlite::Sqlite};
 use common::*;
@@ -143,4 +145,66 @@ async fn of_those_that_wait_for_their_key_none_is_blamed_and_none_overtakes() {
     for table in ["catga_queue", "catga_retry"] {
         assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
+}
+
+#[tokio::test]
+async fn what_was_out_between_answered_ones_of_its_key_is_suspected_too_and_comes_in_order() {
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap();
+        parcels::register(&store, parcels::CONSUMER).await;
+        parcels::publish_all(&store, Some("a"), 1..=4).await;
+        let mut subscription = parcels::subscribe(&store, false).await;
+        let taken = parcels::next(&mut subscription).await;
+        assert_eq!(parcels::all(&taken), [1, 2, 3, 4]);
+        // The second one is what kills the process; the first and the third were answered before.
+        parcels::settle(&subscription, &[(&taken[0], parcels::BACK), (&taken[2], parcels::BACK)]).await;
+        std::process::abort();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.db");
+    let name = "what_was_out_between_answered_ones_of_its_key_is_suspected_too_and_comes_in_order";
+    assert!(!run_child(name, &path).success());
+    let store = Sqlite::open(&path).await.unwrap();
+    parcels::register(&store, parcels::CONSUMER).await;
+    let mut subscription = parcels::subscribe(&store, false).await;
+    let tries = |number: u32| count(&store, &format!("SELECT attempts FROM catga_retry WHERE seq = {number}"));
+    // What is behind all of them passes for not started; should it be the one, it is suspected the next time.
+    for (number, counted) in [(1, 1), (2, 1), (3, 1), (4, 0)] {
+        let delivery = parcels::next(&mut subscription).await;
+        assert_eq!(parcels::all(&delivery), [number]);
+        assert_eq!(tries(number), counted, "whether {number} is suspected: its try is counted before it starts");
+        parcels::settle_all(&subscription, &delivery, catga::Settle::Done).await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_kills_its_process_at_a_later_try_is_buried_too() {
+    let name = "a_message_that_kills_its_process_at_a_later_try_is_buried_too";
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+        let script = Script::new(|_, _, _| std::process::abort());
+        let app = shop(&store, script).backoff(quick(3)).build().await.unwrap();
+        app.run_until_idle().await.unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    filled(&path, 1).await;
+    {
+        // It fails once, and its process ends in good order.
+        let store = Sqlite::open(&path).await.unwrap();
+        let mut options = catga::SubscribeOptions::new("shop.mail".into());
+        options.park = false;
+        let mut subscription = catga::Transport::subscribe(&store, options).await.unwrap();
+        let taken = parcels::next(&mut subscription).await;
+        parcels::settle_all(&subscription, &taken, parcels::again(std::time::Duration::ZERO)).await;
+    }
+    let mut deaths = 0;
+    while !run_child(name, &path).success() {
+        deaths += 1;
+        assert!(deaths <= 3, "once where nobody suspects it, and twice alone");
+    }
+    assert_eq!(deaths, 3);
+    let store = Sqlite::open(&path).await.unwrap();
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 1);
 }

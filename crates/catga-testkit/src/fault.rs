@@ -14,6 +14,8 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("replay-to-all", Fault::ReplayToAll),
     ("no-pause", Fault::NoPause),
     ("every-try-counts", Fault::EveryTryCounts),
+    ("append-unchecked", Fault::AppendUnchecked),
+    ("outbox-apart", Fault::OutboxApart),
 ];
 
 /// The defect of that name.

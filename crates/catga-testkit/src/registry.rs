@@ -171,6 +171,8 @@ table! { $
             "a buried message lets its key pass, unless it parks"
         what_a_dropped_subscription_had_comes_first
             "what a dropped subscription had comes before the later ones of its key"
+        what_was_not_answered_comes_before_what_was_asked_for_again
+            "what was not answered comes before a later one of its key that was asked for again"
         messages_without_a_key_wait_for_nobody
             "messages without a key wait for nobody"
     }
@@ -353,6 +355,8 @@ table! { $
     events_in_tx 'F' "events commit with their transaction" {
         appends_are_visible_with_their_commit
             "appends are visible with their commit, and to later ones of their transaction"
+        a_stream_is_read_as_its_transaction_sees_it
+            "a stream is read as its transaction sees it, and by nobody else before the commit"
         what_is_undone_was_never_appended
             "what is undone was never appended"
         a_conflict_leaves_the_transaction_usable

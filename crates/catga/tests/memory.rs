@@ -5,6 +5,8 @@
 mod allocations;
 #[path = "memory/app.rs"]
 mod app;
+#[path = "memory/follow.rs"]
+mod follow;
 #[path = "memory/keys.rs"]
 mod keys;
 #[path = "memory/store.rs"]

@@ -279,6 +279,26 @@ pub mod events_in_tx {
         store.wait(0, Duration::from_secs(600)).await.unwrap();
     }
 
+    pub async fn a_stream_is_read_as_its_transaction_sees_it<B: Backend<Store: EventsInTx>>(backend: B) {
+        let store = open(&backend).await;
+        append(&store, "s", Expect::Empty, &Events::new(0..3)).await;
+        let mut tx = store.begin().await.unwrap();
+        store.append_in(&mut tx, "s", Expect::Version(3), &Events::new(3..5).all()).await.unwrap();
+        let savepoint = store.savepoint(&mut tx).await.unwrap();
+        store.append_in(&mut tx, "s", Expect::Version(5), &Events::new([5]).all()).await.unwrap();
+        assert_eq!(told(&store.read_in(&mut tx, "s", 1, 10).await.unwrap()), [0, 1, 2, 3, 4, 5], "with its own");
+        store.release(&mut tx, savepoint, false).await.unwrap();
+        let found = store.read_in(&mut tx, "s", 2, 3).await.unwrap();
+        assert_eq!(told(&found), [1, 2, 3], "from a version on, no more than asked for");
+        assert!((2..).zip(&found).all(|(version, event)| event.version == version));
+        assert_eq!(told(&store.read_in(&mut tx, "s", 4, 10).await.unwrap()), [3, 4], "without what was undone");
+        assert!(store.read_in(&mut tx, "s", 6, 10).await.unwrap().is_empty());
+        assert!(store.read_in(&mut tx, "other", 1, 10).await.unwrap().is_empty());
+        assert_eq!(told(&store.read("s", 1, 10).await.unwrap()), [0, 1, 2], "nobody else sees that");
+        store.commit(tx).await.unwrap();
+        assert_eq!(told(&store.read("s", 1, 10).await.unwrap()), [0, 1, 2, 3, 4]);
+    }
+
     pub async fn what_is_undone_was_never_appended<B: Backend<Store: EventsInTx>>(backend: B) {
         let store = open(&backend).await;
         let mut tx = store.begin().await.unwrap();

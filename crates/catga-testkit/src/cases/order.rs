@@ -27,7 +27,8 @@ pub mod order_key {
     use crate::{
         Backend, Claim, Demands, End, History, Op,
         tools::{
-            MAIL, PLACED, again, number, one, parcel_for, publish, registered, settle, subscribe, take_done, unsettled,
+            MAIL, PLACED, again, number, numbers, one, parcel_for, publish, registered, settle, subscribe, take_done,
+            unsettled,
         },
     };
     use catga_contract::{MessageId, Parcel, Settle, Subscription, Transport};
@@ -131,6 +132,22 @@ pub mod order_key {
             let mut subscription = subscribe(&store, MAIL).await;
             assert_eq!(number(&take_done(&mut subscription, 1).await[0]), expected);
         }
+    }
+
+    /// A receiver that answers a later one alone must not turn the order around.
+    pub async fn what_was_not_answered_comes_before_what_was_asked_for_again<B: Backend<Store: Transport>>(backend: B) {
+        let store = registered(&backend, &[MAIL]).await;
+        publish(&store, &[of("a", 0), of("b", 1), of("a", 2), of("a", 3)]).await;
+        let mut subscription = subscribe(&store, MAIL).await;
+        let mut batch = Vec::new();
+        subscription.next_batch(4, &mut batch).await.unwrap();
+        let last = batch.into_iter().rfind(|delivery| number(delivery) != 1).expect("one of that key");
+        settle(&subscription, &[last], again(Duration::ZERO)).await;
+        drop(subscription);
+        let mut subscription = subscribe(&store, MAIL).await;
+        let mut came = numbers(&take_done(&mut subscription, 4).await);
+        came.retain(|number| *number != 1);
+        assert_eq!(came, [0, 2, 3]);
     }
 
     /// So that unrelated messages never wait for each other.

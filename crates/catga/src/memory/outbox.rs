@@ -38,6 +38,8 @@ pub(super) struct Outboxes {
     owners: [Option<Owner>; PARTITIONS],
     /// What takes its place when it is due.
     delayed: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// What failed, by the time when it is tried again; one that has gone meanwhile rings for nothing.
+    failed: BinaryHeap<Reverse<(Instant, u64)>>,
     /// The last row's number.
     number: u64,
     /// Rises whenever a partition changes hands.
@@ -59,6 +61,7 @@ impl Default for Outboxes {
             order: [const { VecDeque::new() }; PARTITIONS],
             owners: [const { None }; PARTITIONS],
             delayed: BinaryHeap::new(),
+            failed: BinaryHeap::new(),
             number: 0,
             fence: 0,
             rings: 0,
@@ -141,7 +144,8 @@ impl Outboxes {
         pending
     }
 
-    /// What is due takes its place behind what was committed meanwhile; whether there was any.
+    /// What is due takes its place behind what was committed meanwhile, and what failed is tried again; whether there
+    /// was any.
     fn fall_due(&mut self, now: Instant) -> bool {
         let rings = self.rings;
         while let Some(Reverse((due, number))) = self.delayed.peek().copied()
@@ -153,6 +157,10 @@ impl Outboxes {
                 self.put(row);
                 self.ring();
             }
+        }
+        while self.failed.peek().is_some_and(|Reverse((again, _))| *again <= now) {
+            self.failed.pop();
+            self.ring();
         }
         self.rings != rings
     }
@@ -181,13 +189,9 @@ impl Outboxes {
         }
     }
 
-    /// When something comes that this relay cannot have now.
-    fn next_due(&self, relay: u64) -> Option<Instant> {
-        let delayed = self.delayed.peek().map(|Reverse((due, _))| *due);
-        let mine = self.order.iter().zip(&self.owners);
-        let mine = mine.filter(|(_, owner)| owner.as_ref().is_some_and(|owner| owner.relay == relay));
-        let failed = mine.filter_map(|(order, _)| self.rows.get(order.front()?)?.again);
-        delayed.into_iter().chain(failed).min()
+    /// When something comes that no relay can have now.
+    fn next_due(&self) -> Option<Instant> {
+        [&self.delayed, &self.failed].into_iter().filter_map(|heap| heap.peek()).map(|Reverse((due, _))| *due).min()
     }
 }
 
@@ -255,10 +259,15 @@ impl Outbox for Memory {
     async fn failed(&self, lease: &Lease, row: u64, _reason: &str, pause: Duration) -> Result<()> {
         let mut store = self.store();
         store.outbox.check(lease, &[row])?;
-        if let Some(row) = store.outbox.rows.get_mut(&row) {
-            row.attempts += 1;
-            row.again = Some(later(pause));
+        let (outbox, again) = (&mut store.outbox, later(pause));
+        if let Some(kept) = outbox.rows.get_mut(&row) {
+            kept.attempts += 1;
+            kept.again = Some(again);
+            outbox.failed.push(Reverse((again, row)));
         }
+        drop(store);
+        // Whoever waits already must wait for that, too.
+        self.shared.written.notify_waiters();
         Ok(())
     }
 
@@ -274,7 +283,7 @@ impl Outbox for Memory {
                 if store.outbox.rings != self.relay.heard.load(Ordering::Relaxed) {
                     return;
                 }
-                store.outbox.next_due(self.relay.id)
+                store.outbox.next_due()
             };
             match due {
                 None => written.await,
