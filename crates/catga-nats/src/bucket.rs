@@ -6,7 +6,7 @@
 use crate::{
     Nats,
     error::{code, fault, unavailable},
-    stream::ensure,
+    stream::{ensure, handle},
 };
 use async_nats::{
     HeaderMap,
@@ -25,7 +25,7 @@ const OPERATION: &str = "KV-Operation";
 #[derive(Clone, Debug)]
 pub(crate) struct Bucket {
     nats: Nats,
-    stream: Stream,
+    stream: Stream<()>,
     prefix: String,
 }
 
@@ -59,8 +59,8 @@ impl Bucket {
             duplicate_window: Duration::from_secs(120).min(if age.is_zero() { Duration::MAX } else { age }),
             ..Default::default()
         };
-        let (stream, drift) = ensure(nats, config).await?;
-        drift.iter().for_each(|drift| tracing::warn!("{drift}"));
+        ensure(nats, config).await?.drift.iter().for_each(|drift| tracing::warn!("{drift}"));
+        let stream = handle(nats, &format!("KV_{name}")).await?;
         Ok(Self { nats: nats.clone(), stream, prefix })
     }
 

@@ -1,13 +1,14 @@
 //! Durable pull consumers.
 
 use crate::{
-    error::{CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, code, fault, unavailable},
+    error::{CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, fault, unavailable},
     names::token,
     transport::JetStream,
 };
 use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, Info, pull},
     response::Response,
+    stream::ConsumerErrorKind,
 };
 use catga_contract::{Error, ErrorKind, Registration, Result};
 use std::time::Duration;
@@ -127,7 +128,10 @@ impl JetStream {
     async fn make_consumer(&self, consumer: &str, config: pull::Config) -> Result<()> {
         let made = self.nats.context.create_consumer_on_stream(config, &self.options.stream.name).await;
         made.map(drop).map_err(|error| {
-            let kind = if code(&error).is_some() { ErrorKind::Invalid } else { ErrorKind::Unavailable };
+            let kind = match error.kind() {
+                ConsumerErrorKind::TimedOut => ErrorKind::Unavailable,
+                _ => ErrorKind::Invalid,
+            };
             fault(kind, error, format_args!("making consumer `{consumer}`"))
         })
     }

@@ -2,9 +2,13 @@
 
 use crate::{
     Nats,
-    error::{STREAM_NOT_FOUND, code, fault, unavailable},
+    error::{STREAM_NOT_FOUND, fault, unavailable},
 };
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{
+    context::CreateStreamErrorKind,
+    response::Response,
+    stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream},
+};
 use catga_contract::{ErrorKind, Result};
 use std::time::Duration;
 
@@ -61,26 +65,52 @@ impl StreamOptions {
     }
 }
 
-/// A stream, and where it differs from what this program wants.
-pub(crate) async fn ensure(nats: &Nats, wanted: Config) -> Result<(Stream, Vec<String>)> {
-    let name = wanted.name.clone();
-    match nats.context.get_stream(&name).await {
-        Ok(stream) => {
-            let drift = drift(&wanted, &stream.cached_info().config);
-            Ok((stream, drift))
-        }
-        Err(error) if code(&error) == Some(STREAM_NOT_FOUND) => {
-            tracing::info!(stream = name, subjects = ?wanted.subjects, "the stream does not exist; it is made");
-            match nats.context.create_stream(wanted).await {
-                Ok(stream) => Ok((stream, Vec::new())),
-                Err(error) => {
-                    let kind = if code(&error).is_some() { ErrorKind::Invalid } else { ErrorKind::Unavailable };
-                    Err(fault(kind, error, format_args!("making stream `{name}`")))
-                }
-            }
-        }
-        Err(error) => Err(unavailable(error, format_args!("asking for stream `{name}`"))),
+/// What the server knows of a stream; `None` where there is none.
+pub(crate) async fn info(nats: &Nats, name: &str) -> Result<Option<Info>> {
+    let doing = || format!("asking for stream `{name}`");
+    let asked = nats.context.request(format!("STREAM.INFO.{name}"), &());
+    match asked.await.map_err(|error| unavailable(error, doing()))? {
+        Response::Ok(info) => Ok(Some(info)),
+        Response::Err { error } if error.error_code().0 == STREAM_NOT_FOUND => Ok(None),
+        Response::Err { error } => Err(unavailable(error, doing())),
     }
+}
+
+/// Makes a stream where it is missing; answers where it differs from what this program wants.
+pub(crate) async fn ensure(nats: &Nats, wanted: Config) -> Result<Ensured> {
+    let name = wanted.name.clone();
+    if let Some(found) = info(nats, &name).await? {
+        let drift = drift(&wanted, &found.config);
+        return Ok(Ensured { drift, window: found.config.duplicate_window, made: false });
+    }
+    tracing::info!(stream = name, subjects = ?wanted.subjects, "the stream does not exist; it is made");
+    match nats.context.create_stream(wanted).await {
+        Ok(stream) => {
+            let window = stream.cached_info().config.duplicate_window;
+            Ok(Ensured { drift: Vec::new(), window, made: true })
+        }
+        Err(error) => {
+            let kind = match error.kind() {
+                CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable => ErrorKind::Unavailable,
+                _ => ErrorKind::Invalid,
+            };
+            Err(fault(kind, error, format_args!("making stream `{name}`")))
+        }
+    }
+}
+
+/// A stream that is there.
+pub(crate) struct Ensured {
+    pub(crate) drift: Vec<String>,
+    pub(crate) window: Duration,
+    /// Whether it was missing.
+    pub(crate) made: bool,
+}
+
+/// A handle on a stream, which asks the server nothing.
+pub(crate) async fn handle(nats: &Nats, name: &str) -> Result<Stream<()>> {
+    let doing = || format!("opening stream `{name}`");
+    nats.context.get_stream_no_info(name).await.map_err(|error| fault(ErrorKind::Invalid, error, doing()))
 }
 
 /// Each difference that matters, in words.

@@ -5,12 +5,12 @@ use crate::{
     error::unavailable,
     frame,
     publish::Sent,
-    stream::ensure,
+    stream::{self, Ensured, ensure},
     subscription::{JetStreamSubscription, NatsSubscription},
 };
 use async_nats::{
     Subject as WireSubject,
-    jetstream::stream::{Info as StreamInfo, Stream},
+    jetstream::stream::Info as StreamInfo,
 };
 use catga_contract::{
     Capabilities, Durability, Error, ErrorKind, MessageId, Order, Outcome, Parcel, Registration, Result, Str,
@@ -75,7 +75,6 @@ pub(crate) struct JetStream {
     pub(crate) options: TransportOptions,
     pub(crate) tries: Bucket,
     pub(crate) consumers: Mutex<HashMap<Str, Vec<String>>>,
-    stream: Stream,
     subjects: Subjects,
     drift: Mutex<Vec<String>>,
 }
@@ -96,8 +95,7 @@ impl NatsTransport {
     /// [`ErrorKind::Unavailable`] where the server does not answer.
     pub async fn jetstream(nats: &Nats, options: TransportOptions) -> Result<Self> {
         check(&options)?;
-        let (stream, drift) = ensure(nats, options.stream.config()).await?;
-        let window = stream.cached_info().config.duplicate_window;
+        let Ensured { drift, window, .. } = ensure(nats, options.stream.config()).await?;
         if window < 2 * options.publish_timeout {
             let text = format!(
                 "stream `{}` remembers ids for {window:?}; a publish is repeated for up to {:?}, and needs twice that",
@@ -112,7 +110,6 @@ impl NatsTransport {
             options,
             tries,
             consumers: Mutex::default(),
-            stream,
             subjects: Subjects::default(),
             drift: Mutex::default(),
         };
@@ -254,20 +251,13 @@ impl JetStream {
 
     /// Makes the stream where it is missing, and says whether it was.
     pub(crate) async fn ensure_stream(&self) -> Result<bool> {
-        let doing = || format!("asking for stream `{}`", self.options.stream.name);
-        match self.stream.get_info().await {
-            Ok(_) => Ok(false),
-            Err(error) if crate::error::code(&error) == Some(crate::error::STREAM_NOT_FOUND) => {
-                ensure(&self.nats, self.options.stream.config()).await?;
-                Ok(true)
-            }
-            Err(error) => Err(unavailable(error, doing())),
-        }
+        Ok(ensure(&self.nats, self.options.stream.config()).await?.made)
     }
 
     pub(crate) async fn stream_info(&self) -> Result<StreamInfo> {
-        let doing = || format!("asking for stream `{}`", self.options.stream.name);
-        self.stream.get_info().await.map_err(|error| unavailable(error, doing()))
+        let name = &self.options.stream.name;
+        let missing = || unavailable("it is not there", format_args!("asking for stream `{name}`"));
+        stream::info(&self.nats, name).await?.ok_or_else(missing)
     }
 
     pub(crate) fn note_drift(&self, text: String) {

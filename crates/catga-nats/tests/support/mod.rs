@@ -1,5 +1,5 @@
 //! What the tests of this crate share. `server` and `proxy` know nothing of the crate.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
 
 pub mod proxy;
 pub mod server;
