@@ -1,13 +1,13 @@
 //! Core NATS: at most once.
 
 use crate::{
-    Nats, TransportOptions, frame,
+    Dotnet, Nats, TransportOptions, frame,
     error::unavailable,
     names::token,
     transport::{Subjects, refuse},
 };
 use async_nats::Subscriber;
-use catga_contract::{Delivery, Error, ErrorKind, Outcome, Parcel, Registration, Result, Settle, Str, Token};
+use catga_contract::{Delivery, Error, ErrorKind, MessageId, Outcome, Parcel, Registration, Result, Settle, Str, Token};
 use futures_util::{FutureExt, StreamExt, future::select_all};
 use std::{
     collections::{HashMap, VecDeque},
@@ -104,8 +104,10 @@ impl Core {
 
     async fn open(&self, consumer: &Str, subjects: &[Str]) -> Result<Vec<Subscriber>> {
         let mut subscribers = Vec::with_capacity(subjects.len());
+        let dotnet = self.options.dotnet.as_ref();
+        let wire = |subject: &Str| dotnet.map_or_else(|| subject.to_string(), |dotnet| dotnet.subject(subject));
         for subject in subjects {
-            let subscriber = self.nats.client.queue_subscribe(self.subjects.get(subject), token(consumer)).await;
+            let subscriber = self.nats.client.queue_subscribe(wire(subject), token(consumer)).await;
             subscribers.push(subscriber.map_err(|error| unavailable(error, format_args!("subscribing to `{subject}`")))?);
         }
         self.barrier().await?;
@@ -147,8 +149,11 @@ impl Core {
             self.nats.count_dropped(1);
             return Outcome::Refused(unavailable("not connected; the message is dropped", "publishing"));
         }
-        let (payload, headers) = frame::write(parcel, self.options.framing);
-        let subject = self.subjects.get(&parcel.subject);
+        let (subject, payload, headers) = match frame::address(parcel, &self.options) {
+            Ok((subject, payload, headers)) => (subject.map(Str::from), payload, headers),
+            Err(error) => return Outcome::Refused(error),
+        };
+        let subject = self.subjects.get(subject.as_ref().unwrap_or(&parcel.subject));
         let client = &self.nats.client;
         let sending = async {
             match headers.is_empty() {
@@ -178,7 +183,7 @@ impl Core {
             Some(subscribers) => subscribers,
             None => self.open(name, &subjects).await?,
         };
-        Ok(CoreSubscription { name: name.clone(), subscribers, arrived: VecDeque::new(), desk })
+        Ok(CoreSubscription { name: name.clone(), subscribers, arrived: VecDeque::new(), desk, dotnet: self.options.dotnet.clone() })
     }
 
     /// What this process has of a consumer's messages; what others have, nobody knows.
@@ -196,6 +201,7 @@ pub(crate) struct CoreSubscription {
     subscribers: Vec<Subscriber>,
     arrived: VecDeque<async_nats::Message>,
     desk: Arc<Desk>,
+    dotnet: Option<Dotnet>,
 }
 
 impl CoreSubscription {
@@ -238,9 +244,14 @@ impl CoreSubscription {
         for _ in 0..most {
             let Some(message) = self.arrived.pop_front() else { return };
             if frame::to(&message).is_none_or(|to| self.name == to) {
-                deliveries.push(self.desk.hand_out(Held { frame: frame::read(&message), tries: 0 }));
+                deliveries.push(self.desk.hand_out(Held { frame: self.read(&message), tries: 0 }));
             }
         }
+    }
+
+    fn read(&self, message: &async_nats::Message) -> bytes::Bytes {
+        // Nothing tells a second delivery from another message here: an id that is missing is made up.
+        frame::read(message, self.dotnet.as_ref(), MessageId::new())
     }
 
     pub(crate) fn settler(&self) -> CoreSettler {

@@ -1,6 +1,9 @@
 //! How a message stands in a message of NATS.
 
-use crate::names::{escape, unescape};
+use crate::{
+    Dotnet, DotnetMessage, TransportOptions, dotnet,
+    names::{escape, unescape},
+};
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use catga_contract::{Envelope, Error, ErrorKind, Key, MessageId, Parcel, Result, Str};
@@ -68,8 +71,36 @@ pub(crate) fn write(parcel: &Parcel, framing: Framing) -> (Bytes, HeaderMap) {
     (envelope.payload, headers)
 }
 
-/// The frame of a message that came.
-pub(crate) fn read(message: &Message) -> Bytes {
+/// Where a parcel goes, if not to its subject, and what it is there.
+pub(crate) fn address(parcel: &Parcel, options: &TransportOptions) -> Result<(Option<String>, Bytes, HeaderMap)> {
+    let Some(dotnet) = &options.dotnet else {
+        let (payload, headers) = write(parcel, options.framing);
+        return Ok((None, payload, headers));
+    };
+    let envelope = Envelope::decode(&parcel.frame)?;
+    if let Some(error) = dotnet::refuse(&envelope) {
+        return Err(error);
+    }
+    let (message, extra) = dotnet.write(&parcel.subject, &envelope);
+    let mut headers = HeaderMap::new();
+    message.headers().into_iter().chain(extra).for_each(|(name, value)| headers.insert(name, value));
+    if envelope.id.0 >> 64 != 0 {
+        // Of an id that is no Snowflake .NET sees a part; the server keeps apart by the whole.
+        headers.insert("Nats-Msg-Id", envelope.id.to_string());
+    }
+    if let Some(to) = &parcel.to {
+        headers.insert(TO, to.as_str());
+    }
+    Ok((Some(message.subject), message.payload, headers))
+}
+
+/// The frame of a message that came; `otherwise` is the id of one that says none.
+pub(crate) fn read(message: &Message, dotnet: Option<&Dotnet>, otherwise: MessageId) -> Bytes {
+    if let Some(dotnet) = dotnet {
+        let headers = message.headers.as_ref();
+        let read = DotnetMessage::read(&message.subject, headers, message.payload.clone());
+        return dotnet.read(&read, headers, otherwise).encode().map_or_else(|_| message.payload.clone(), Bytes::from);
+    }
     let Some(headers) = message.headers.as_ref().filter(|headers| headers.get(ID).is_some()) else {
         return message.payload.clone();
     };

@@ -40,6 +40,7 @@ mod bucket;
 mod connect;
 mod consumer;
 mod core;
+mod dotnet;
 mod error;
 mod frame;
 mod heart;
@@ -54,6 +55,7 @@ mod tries;
 pub use crate::{
     connect::{Nats, NatsOptions},
     consumer::ConsumerOptions,
+    dotnet::{Dotnet, DotnetMessage, Snowflake},
     frame::Framing,
     settle::NatsSettler,
     stream::StreamOptions,

@@ -10,7 +10,7 @@ use crate::{
 };
 use async_nats::{Message, Subscriber, jetstream::AckKind};
 use bytes::Bytes;
-use catga_contract::{Delivery, Error, ErrorKind, Result, Str, Subscription, Token};
+use catga_contract::{Delivery, Error, ErrorKind, MessageId, Result, Str, Subscription, Token};
 use futures_util::{FutureExt, StreamExt};
 use std::{
     collections::VecDeque,
@@ -214,7 +214,7 @@ impl JetStreamSubscription {
                 });
             }
             let Some((_, message)) = self.arrived.pop_front() else { break };
-            let mut delivery = Delivery::new(Token(token), frame::read(&message), count);
+            let mut delivery = Delivery::new(Token(token), self.frame(&message, held.sequence), count);
             delivery.first = first;
             deliveries.push(delivery);
             if alone {
@@ -222,6 +222,15 @@ impl JetStreamSubscription {
             }
         }
         Ok(deliveries.len() > before)
+    }
+
+    /// The frame of a message. One that says no id has one of its place in the stream: the same whenever it comes.
+    fn frame(&self, message: &Message, sequence: u64) -> Bytes {
+        let JetStream { options, .. } = &*self.desk.jetstream;
+        let made = self.desk.made.load(Ordering::Relaxed);
+        let otherwise = MessageId(u128::from(made) << 80).child(&options.stream.name, 0);
+        let otherwise = otherwise.child(&sequence.to_string(), 0);
+        frame::read(message, options.dotnet.as_ref(), otherwise)
     }
 
     /// Asks for so many messages more.

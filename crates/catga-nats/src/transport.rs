@@ -1,5 +1,5 @@
 use crate::{
-    ConsumerOptions, Framing, Nats, StreamOptions,
+    ConsumerOptions, Dotnet, Framing, Nats, StreamOptions,
     bucket::Bucket,
     core::Core,
     error::unavailable,
@@ -37,6 +37,8 @@ const SUBJECTS: usize = 4_096;
 pub struct TransportOptions {
     /// Where the envelope goes.
     pub framing: Framing,
+    /// Speaks with .NET Catga instead of by `framing`: default none.
+    pub dotnet: Option<Dotnet>,
     /// The stream, with JetStream.
     pub stream: StreamOptions,
     /// The consumers, with JetStream.
@@ -52,6 +54,7 @@ impl Default for TransportOptions {
     fn default() -> Self {
         Self {
             framing: Framing::Inline,
+            dotnet: None,
             stream: StreamOptions::default(),
             consumer: ConsumerOptions::default(),
             publish_timeout: Duration::from_secs(10),
@@ -223,7 +226,10 @@ impl JetStream {
         for (at, parcel) in parcels.iter().enumerate() {
             match refuse(parcel, &self.nats) {
                 Some(error) => drop(refused.insert(at, Outcome::Refused(error))),
-                None => sent.push(self.sent(parcel)),
+                None => match self.sent(parcel) {
+                    Ok(message) => sent.push(message),
+                    Err(error) => drop(refused.insert(at, Outcome::Refused(error))),
+                },
             }
         }
         let mut answers = self.send(&sent, deadline).await.into_iter();
@@ -233,20 +239,26 @@ impl JetStream {
         Ok(())
     }
 
-    fn sent(&self, parcel: &Parcel) -> Sent {
-        let (payload, mut headers) = frame::write(parcel, self.options.framing);
+    fn sent(&self, parcel: &Parcel) -> Result<Sent> {
+        let (subject, payload, mut headers) = frame::address(parcel, &self.options)?;
         let id = match &parcel.to {
             None => parcel.id.to_string(),
             // A replay is no repetition: the server must not take it for the message that it knows.
             Some(to) => format!("{}:{}:{}", parcel.id, crate::names::escape(to.as_bytes()), MessageId::new()),
         };
-        headers.insert("Nats-Msg-Id", id);
-        Sent { subject: self.subjects.get(&parcel.subject), payload, headers }
+        if headers.get("Nats-Msg-Id").is_none() || parcel.to.is_some() {
+            headers.insert("Nats-Msg-Id", id);
+        }
+        let subject = match subject {
+            Some(subject) => self.subjects.get(&subject.into()),
+            None => self.subjects.get(&parcel.subject),
+        };
+        Ok(Sent { subject, payload, headers })
     }
 
     /// The subject of NATS for one of ours.
     pub(crate) fn wire_subject(&self, subject: &Str) -> String {
-        subject.to_string()
+        self.options.dotnet.as_ref().map_or_else(|| subject.to_string(), |dotnet| dotnet.subject(subject))
     }
 
     /// Makes the stream where it is missing, and says whether it was.
