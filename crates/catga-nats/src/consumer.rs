@@ -10,7 +10,7 @@ use async_nats::jetstream::{
     response::Response,
     stream::ConsumerErrorKind,
 };
-use catga_contract::{Error, ErrorKind, Registration, Result};
+use catga_contract::{Error, ErrorKind, Registration, Result, Str};
 use std::time::Duration;
 
 /// How consumers receive.
@@ -86,6 +86,14 @@ impl JetStream {
     /// Whether this program has registered a consumer.
     pub(crate) fn knows(&self, consumer: &str) -> bool {
         self.consumers.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(consumer)
+    }
+
+    /// What a consumer takes, as the server knows it.
+    pub(crate) async fn subjects_of(&self, consumer: &str) -> Result<Vec<Str>> {
+        let Some(info) = self.consumer_info(consumer).await? else { return Ok(Vec::new()) };
+        let mut subjects: Vec<Str> = info.config.filter_subjects.into_iter().map(Str::from).collect();
+        subjects.extend(Some(info.config.filter_subject).filter(|one| !one.is_empty()).map(Str::from));
+        Ok(subjects)
     }
 
     pub(crate) async fn register_one(&self, registration: &Registration) -> Result<()> {

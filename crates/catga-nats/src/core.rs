@@ -186,6 +186,10 @@ impl Core {
         Ok(CoreSubscription { name: name.clone(), subscribers, arrived: VecDeque::new(), desk, dotnet: self.options.dotnet.clone() })
     }
 
+    pub(crate) fn subjects(&self, name: &Str) -> Vec<Str> {
+        self.consumers().get(name).map(|consumer| consumer.subjects.clone()).unwrap_or_default()
+    }
+
     /// What this process has of a consumer's messages; what others have, nobody knows.
     pub(crate) fn unsettled(&self, name: &Str) -> u64 {
         self.consumers().get(name).map_or(0, |consumer| {

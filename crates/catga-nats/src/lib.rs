@@ -37,13 +37,18 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod bucket;
+mod checkpoints;
 mod connect;
 mod consumer;
 mod core;
 mod dotnet;
 mod error;
+mod events;
 mod frame;
 mod heart;
+mod inbox;
+mod letters;
+mod log;
 mod names;
 mod publish;
 mod settle;
@@ -53,10 +58,14 @@ mod transport;
 mod tries;
 
 pub use crate::{
+    checkpoints::NatsCheckpoints,
     connect::{Nats, NatsOptions},
     consumer::ConsumerOptions,
     dotnet::{Dotnet, DotnetMessage, Snowflake},
+    events::NatsEvents,
     frame::Framing,
+    inbox::{NatsClaim, NatsInbox},
+    letters::NatsLetters,
     settle::NatsSettler,
     stream::StreamOptions,
     subscription::NatsSubscription,

@@ -7,8 +7,9 @@ use crate::{
 use async_nats::jetstream::{
     context::CreateStreamErrorKind,
     response::Response,
-    stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream},
+    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
 };
+pub(crate) use async_nats::jetstream::stream::Info;
 use catga_contract::{ErrorKind, Result};
 use std::time::Duration;
 

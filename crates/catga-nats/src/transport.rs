@@ -120,6 +120,16 @@ impl NatsTransport {
         Ok(Self(Arc::new(Quality::JetStream(Arc::new(jetstream)))))
     }
 
+    /// A subject that a consumer takes, for a message of that name; `None` where it takes nothing.
+    pub(crate) async fn subject_of(&self, consumer: &Str, name: Option<&Str>) -> Result<Option<Str>> {
+        let subjects = match &*self.0 {
+            Quality::Core(core) => core.subjects(consumer),
+            Quality::JetStream(jetstream) => jetstream.subjects_of(consumer).await?,
+        };
+        let fits = |subject: &&Str| name.is_some_and(|name| subject.ends_with(name.as_str()));
+        Ok(subjects.iter().find(fits).or(subjects.first()).cloned())
+    }
+
     /// Where streams and consumers on the server differ from what this program wants, in words. They are reported
     /// here and in the log, and never changed.
     pub fn drift(&self) -> Vec<String> {
