@@ -3,6 +3,7 @@
 use crate::{
     error::{CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, fault, unavailable},
     names::token,
+    stream::NOTHING,
     transport::JetStream,
 };
 use async_nats::jetstream::{
@@ -71,12 +72,10 @@ impl JetStream {
         let doing = || format!("asking for consumer `{consumer}`");
         let subject = format!("CONSUMER.INFO.{}.{}", self.options.stream.name, token(consumer));
         let answer: Response<Info> =
-            self.nats.context.request(subject, &()).await.map_err(|error| unavailable(error, doing()))?;
+            self.nats.context.request(subject, &NOTHING).await.map_err(|error| unavailable(error, doing()))?;
         match answer {
             Response::Ok(info) => Ok(Some(info)),
-            Response::Err { error }
-                if [CONSUMER_NOT_FOUND, STREAM_NOT_FOUND].contains(&error.error_code().0) =>
-            {
+            Response::Err { error } if [CONSUMER_NOT_FOUND, STREAM_NOT_FOUND].contains(&error.error_code().0) => {
                 Ok(None)
             }
             Response::Err { error } => Err(unavailable(error, doing())),
@@ -155,7 +154,10 @@ impl JetStream {
             consumers.get(consumer).cloned().unwrap_or_default()
         };
         if self.ensure_stream().await? {
-            tracing::error!(stream = self.options.stream.name, "the stream was gone and is made anew; what it kept is lost");
+            tracing::error!(
+                stream = self.options.stream.name,
+                "the stream was gone and is made anew; what it kept is lost"
+            );
         }
         let last = self.stream_info().await?.state.last_sequence;
         let from = match floor {

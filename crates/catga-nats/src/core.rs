@@ -1,13 +1,16 @@
 //! Core NATS: at most once.
 
 use crate::{
-    Dotnet, Nats, TransportOptions, frame,
+    Dotnet, Nats, TransportOptions,
     error::unavailable,
+    frame,
     names::token,
     transport::{Subjects, refuse},
 };
 use async_nats::Subscriber;
-use catga_contract::{Delivery, Error, ErrorKind, MessageId, Outcome, Parcel, Registration, Result, Settle, Str, Token};
+use catga_contract::{
+    Delivery, Error, ErrorKind, MessageId, Outcome, Parcel, Registration, Result, Settle, Str, Token,
+};
 use futures_util::{FutureExt, StreamExt, future::select_all};
 use std::{
     collections::{HashMap, VecDeque},
@@ -108,7 +111,8 @@ impl Core {
         let wire = |subject: &Str| dotnet.map_or_else(|| subject.to_string(), |dotnet| dotnet.subject(subject));
         for subject in subjects {
             let subscriber = self.nats.client.queue_subscribe(wire(subject), token(consumer)).await;
-            subscribers.push(subscriber.map_err(|error| unavailable(error, format_args!("subscribing to `{subject}`")))?);
+            subscribers
+                .push(subscriber.map_err(|error| unavailable(error, format_args!("subscribing to `{subject}`")))?);
         }
         self.barrier().await?;
         Ok(subscribers)
@@ -120,7 +124,8 @@ impl Core {
         let doing = "waiting for the server";
         let inbox = self.nats.client.new_inbox();
         let asked = async {
-            let mut answer = self.nats.client.subscribe(inbox.clone()).await.map_err(|error| unavailable(error, doing))?;
+            let mut answer =
+                self.nats.client.subscribe(inbox.clone()).await.map_err(|error| unavailable(error, doing))?;
             self.nats.client.publish(inbox, bytes::Bytes::new()).await.map_err(|error| unavailable(error, doing))?;
             answer.next().await;
             Ok(())
@@ -183,7 +188,13 @@ impl Core {
             Some(subscribers) => subscribers,
             None => self.open(name, &subjects).await?,
         };
-        Ok(CoreSubscription { name: name.clone(), subscribers, arrived: VecDeque::new(), desk, dotnet: self.options.dotnet.clone() })
+        Ok(CoreSubscription {
+            name: name.clone(),
+            subscribers,
+            arrived: VecDeque::new(),
+            desk,
+            dotnet: self.options.dotnet.clone(),
+        })
     }
 
     pub(crate) fn subjects(&self, name: &Str) -> Vec<Str> {

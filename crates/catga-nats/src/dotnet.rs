@@ -112,7 +112,8 @@ impl DotnetMessage {
     /// Reads a message. No header is needed, as .NET needs none; names are those of .NET in any case.
     pub fn read(subject: &str, headers: Option<&HeaderMap>, payload: Bytes) -> Self {
         let find = |wanted: &str| -> Option<String> {
-            let (_, values) = headers?.iter().find(|(name, _)| AsRef::<str>::as_ref(*name).eq_ignore_ascii_case(wanted))?;
+            let (_, values) =
+                headers?.iter().find(|(name, _)| AsRef::<str>::as_ref(*name).eq_ignore_ascii_case(wanted))?;
             Some(values.last()?.as_str().to_owned())
         };
         let number = |wanted| find(wanted).and_then(|text| text.parse().ok());
@@ -230,14 +231,8 @@ fn round_trip(time: SystemTime) -> String {
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let mut text = format!("{year:04}-{month:02}-{day:02}T");
     // Writing to a `String` cannot fail.
-    drop(write!(
-        text,
-        "{:02}:{:02}:{:02}.{:07}Z",
-        rest / 3_600,
-        rest / 60 % 60,
-        rest % 60,
-        since.subsec_nanos() / 100
-    ));
+    let _ =
+        write!(text, "{:02}:{:02}:{:02}.{:07}Z", rest / 3_600, rest / 60 % 60, rest % 60, since.subsec_nanos() / 100);
     text
 }
 
@@ -314,8 +309,12 @@ mod tests {
         assert_eq!(dotnet.subject("catga.StockLow"), "catga.StockLow");
         let envelope = Envelope::new(MessageId::new(), "orders.placed".into(), CODEC.into(), Bytes::from_static(b"x"));
         let (message, extra) = dotnet.write("catga.orders.placed", &envelope);
-        let headers: HeaderMap = message.headers().into_iter().chain(extra)
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let headers: HeaderMap = message
+            .headers()
+            .into_iter()
+            .chain(extra)
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
         let read = DotnetMessage::read(&message.subject, Some(&headers), message.payload.clone());
         assert_eq!(read, message);
         let again = dotnet.read(&read, Some(&headers), MessageId::NIL);

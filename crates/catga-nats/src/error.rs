@@ -14,10 +14,7 @@ pub(crate) fn fault(
 }
 
 /// The server did not answer, or there is none.
-pub(crate) fn unavailable(
-    cause: impl Into<Box<dyn StdError + Send + Sync>>,
-    doing: impl fmt::Display,
-) -> Error {
+pub(crate) fn unavailable(cause: impl Into<Box<dyn StdError + Send + Sync>>, doing: impl fmt::Display) -> Error {
     fault(ErrorKind::Unavailable, cause, doing)
 }
 

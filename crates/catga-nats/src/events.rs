@@ -233,7 +233,7 @@ impl EventStore for NatsEvents {
 
     async fn read_all(&self, after: u64, most: usize) -> Result<Vec<Recorded>> {
         let state = self.log.info().await?.state;
-        let from = (after >> INDEX_BITS).max(state.first_sequence);
+        let from = (after >> INDEX_BITS).max(state.first_sequence).max(1);
         let messages = self.log.range(from, state.last_sequence, most.saturating_add(1)).await?;
         let mut found = Vec::new();
         for message in &messages {
@@ -284,7 +284,8 @@ fn repeated(known: &Known, stream: &str, events: &[NewEvent<'_>]) -> Result<Opti
     if versions.len() == events.len() && versions.windows(2).all(|pair| pair[0] + 1 == pair[1]) {
         return Ok(versions.last().copied());
     }
-    let text = format!("stream `{stream}` has {} of {} ids, and not one behind the other", versions.len(), events.len());
+    let text =
+        format!("stream `{stream}` has {} of {} ids, and not one behind the other", versions.len(), events.len());
     Err(Error::new(ErrorKind::Conflict, text))
 }
 

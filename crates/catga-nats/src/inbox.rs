@@ -153,7 +153,7 @@ fn name(key: InboxKey<'_>) -> String {
     }
     for byte in key.key {
         // Writing to a `String` cannot fail.
-        drop(write!(name, "{byte:02x}"));
+        let _ = write!(name, "{byte:02x}");
     }
     name
 }
@@ -187,9 +187,7 @@ impl Mark {
         }
         let (kind, nonce) = (bytes.get_u8(), MessageId(bytes.get_u128()));
         match kind {
-            CLAIMED if bytes.len() >= 8 => {
-                Some(Self::Claimed { nonce, lease: Duration::from_micros(bytes.get_u64()) })
-            }
+            CLAIMED if bytes.len() >= 8 => Some(Self::Claimed { nonce, lease: Duration::from_micros(bytes.get_u64()) }),
             DONE => Some(Self::Done { nonce, answer: bytes }),
             _ => None,
         }

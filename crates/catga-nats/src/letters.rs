@@ -57,7 +57,7 @@ impl DeadLetters for NatsLetters {
 
     async fn list(&self, after: LetterId, most: usize) -> Result<Vec<Letter>> {
         let state = self.log.info().await?.state;
-        let from = (after.0 + 1).max(state.first_sequence);
+        let from = (after.0 + 1).max(state.first_sequence).max(1);
         let found = self.log.range(from, state.last_sequence, most).await?;
         found.iter().map(|message| decode(message).ok_or_else(|| foreign(message))).collect()
     }
@@ -84,7 +84,10 @@ impl DeadLetters for NatsLetters {
             Some(Outcome::Refused(error)) => return Err(error),
             // It may come twice then, and is handled once where there is a mark.
             Some(Outcome::Unknown) | None => {
-                return Err(Error::new(ErrorKind::Unavailable, "no answer; the letter stays, and may have been replayed"));
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "no answer; the letter stays, and may have been replayed",
+                ));
             }
         }
         self.log.remove(id.0).await.map(|_| true)

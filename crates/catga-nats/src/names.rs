@@ -11,7 +11,7 @@ pub(crate) fn token(name: &str) -> String {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => token.push(byte.into()),
             b'.' => token.push('_'),
             // Writing to a `String` cannot fail.
-            _ => drop(write!(token, "={byte:02X}")),
+            _ => _ = write!(token, "={byte:02X}"),
         }
     }
     token
@@ -38,7 +38,7 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
         match byte {
-            b'%' | b'=' | 0..=b' ' | 0x7F.. => drop(write!(text, "%{byte:02X}")),
+            b'%' | b'=' | 0..=b' ' | 0x7F.. => _ = write!(text, "%{byte:02X}"),
             _ => text.push((*byte).into()),
         }
     }

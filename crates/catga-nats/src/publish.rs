@@ -116,7 +116,10 @@ impl JetStream {
         }
         match self.ensure_stream().await {
             Ok(true) => {
-                tracing::error!(stream = self.options.stream.name, "the stream was gone and is made anew; what it kept is lost");
+                tracing::error!(
+                    stream = self.options.stream.name,
+                    "the stream was gone and is made anew; what it kept is lost"
+                );
             }
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "nothing takes what is published"),
@@ -134,11 +137,7 @@ async fn send(nats: &Nats, sent: &Sent) -> Result<PublishAckFuture, PublishError
 }
 
 /// Notes an answer; answers what kind of trouble stands in the way where it can be tried again.
-fn conclude(
-    known: &mut Known,
-    answer: Result<PublishAck, PublishError>,
-    message: &Sent,
-) -> Option<PublishErrorKind> {
+fn conclude(known: &mut Known, answer: Result<PublishAck, PublishError>, message: &Sent) -> Option<PublishErrorKind> {
     let error = match answer {
         Ok(ack) => {
             *known = Known::Answered(if ack.duplicate { Outcome::Duplicate } else { Outcome::Stored });

@@ -4,14 +4,17 @@ use crate::{
     Nats,
     error::{STREAM_NOT_FOUND, fault, unavailable},
 };
+pub(crate) use async_nats::jetstream::stream::Info;
 use async_nats::jetstream::{
     context::CreateStreamErrorKind,
     response::Response,
     stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream},
 };
-pub(crate) use async_nats::jetstream::stream::Info;
 use catga_contract::{ErrorKind, Result};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+/// An empty request: `{}`, which every request of the API accepts; some refuse `null`.
+pub(crate) static NOTHING: BTreeMap<String, String> = BTreeMap::new();
 
 /// A stream and its bounds. A stream that is there already is never changed; where it differs, that is reported.
 #[derive(Clone, Debug)]
@@ -69,7 +72,7 @@ impl StreamOptions {
 /// What the server knows of a stream; `None` where there is none.
 pub(crate) async fn info(nats: &Nats, name: &str) -> Result<Option<Info>> {
     let doing = || format!("asking for stream `{name}`");
-    let asked = nats.context.request(format!("STREAM.INFO.{name}"), &());
+    let asked = nats.context.request(format!("STREAM.INFO.{name}"), &NOTHING);
     match asked.await.map_err(|error| unavailable(error, doing()))? {
         Response::Ok(info) => Ok(Some(info)),
         Response::Err { error } if error.error_code().0 == STREAM_NOT_FOUND => Ok(None),

@@ -236,14 +236,10 @@ impl JetStreamSubscription {
     /// Asks for so many messages more.
     async fn ask(&mut self, most: usize) -> Result<()> {
         let JetStream { nats, options, .. } = &*self.desk.jetstream;
-        let subject =
-            format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", options.stream.name, token(&self.desk.consumer));
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", options.stream.name, token(&self.desk.consumer));
         let heartbeat = options.consumer.heartbeat.min(PULL / 2);
-        let request = format!(
-            "{{\"batch\":{most},\"expires\":{},\"idle_heartbeat\":{}}}",
-            PULL.as_nanos(),
-            heartbeat.as_nanos()
-        );
+        let request =
+            format!("{{\"batch\":{most},\"expires\":{},\"idle_heartbeat\":{}}}", PULL.as_nanos(), heartbeat.as_nanos());
         let asked = nats.client.publish_with_reply(subject, self.address.clone(), Bytes::from(request));
         match timeout(nats.request_timeout, asked).await {
             Ok(Ok(())) => {

@@ -8,10 +8,7 @@ use crate::{
     stream::{self, Ensured, ensure},
     subscription::{JetStreamSubscription, NatsSubscription},
 };
-use async_nats::{
-    Subject as WireSubject,
-    jetstream::stream::Info as StreamInfo,
-};
+use async_nats::{Subject as WireSubject, jetstream::stream::Info as StreamInfo};
 use catga_contract::{
     Capabilities, Durability, Error, ErrorKind, MessageId, Order, Outcome, Parcel, Registration, Result, Str,
     SubscribeOptions, Transport,
@@ -135,9 +132,7 @@ impl NatsTransport {
     pub fn drift(&self) -> Vec<String> {
         match &*self.0 {
             Quality::Core(_) => Vec::new(),
-            Quality::JetStream(jetstream) => {
-                jetstream.drift.lock().unwrap_or_else(PoisonError::into_inner).clone()
-            }
+            Quality::JetStream(jetstream) => jetstream.drift.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 }
@@ -212,9 +207,9 @@ impl Transport for NatsTransport {
         }
         match &*self.0 {
             Quality::Core(core) => Ok(NatsSubscription::core(core.subscribe(&options.consumer).await?)),
-            Quality::JetStream(jetstream) => Ok(NatsSubscription::jetstream(
-                JetStreamSubscription::open(jetstream.clone(), options.consumer).await?,
-            )),
+            Quality::JetStream(jetstream) => {
+                Ok(NatsSubscription::jetstream(JetStreamSubscription::open(jetstream.clone(), options.consumer).await?))
+            }
         }
     }
 
@@ -306,7 +301,10 @@ pub(crate) fn refuse(parcel: &Parcel, nats: &Nats) -> Option<Error> {
     let subject = &parcel.subject;
     let whole = subject.split('.').all(|token| !token.is_empty() && !token.contains(['*', '>', ' ', '\t', '\r', '\n']));
     if subject.is_empty() || subject.len() > SUBJECT_MAX || !whole {
-        return about(ErrorKind::Invalid, format!("a subject has 1 to {SUBJECT_MAX} bytes, no empty token, no wildcard and no space"));
+        return about(
+            ErrorKind::Invalid,
+            format!("a subject has 1 to {SUBJECT_MAX} bytes, no empty token, no wildcard and no space"),
+        );
     }
     None
 }

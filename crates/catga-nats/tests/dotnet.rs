@@ -59,8 +59,11 @@ fn all_37_publishes_are_reproduced_and_read_back() {
         let name = &entry["name"];
         let message = said(&entry);
         assert_eq!(message.header_block(), entry["header_block"].as_str().unwrap(), "{name}");
-        let headers: HeaderMap =
-            message.headers().into_iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let headers: HeaderMap = message
+            .headers()
+            .into_iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
         let payload = bytes(entry["payload_hex"].as_str().unwrap());
         assert_eq!(DotnetMessage::read(entry["subject"].as_str().unwrap(), Some(&headers), payload), message, "{name}");
     }

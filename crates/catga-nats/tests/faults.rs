@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
-    MAIL, connect, jetstream, number, parcels, proxy::{Fault, Proxy, Way}, publish, quick, register, server::NatsServer,
+    MAIL, connect, jetstream, number, parcels,
+    proxy::{Fault, Proxy, Way},
+    publish, quick, register,
+    server::NatsServer,
     settle, subscribe, take, unsettled, within,
 };
 

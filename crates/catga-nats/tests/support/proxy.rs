@@ -119,7 +119,12 @@ impl Drop for Proxy {
 }
 
 /// Carries one connection until a side ends, a fault cuts it, or the proxy is dropped.
-async fn carry(client: TcpStream, server: TcpStream, fault: watch::Receiver<(u64, Fault)>, passed: Arc<[AtomicU64; 2]>) {
+async fn carry(
+    client: TcpStream,
+    server: TcpStream,
+    fault: watch::Receiver<(u64, Fault)>,
+    passed: Arc<[AtomicU64; 2]>,
+) {
     let born = fault.borrow().0;
     let (client_in, client_out) = client.into_split();
     let (server_in, server_out) = server.into_split();
