@@ -7,12 +7,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod book;
+mod conformance;
 mod counts;
 mod demo;
 mod measure;
 mod orders;
 mod readme;
 mod runner;
+mod sabotage;
+mod sheet;
 mod steps;
 mod symbol;
 #[cfg(test)]
@@ -45,6 +48,14 @@ enum Verb {
     /// Measures times: `send` and what it is made of; `bench send --help` says what it takes
     #[command(disable_help_flag = true)]
     Bench(measure::Options),
+    /// Breaks the stores on purpose, one defect after the other; fails where no case of the conformance suite sees it
+    Sabotage(sabotage::Options),
+    /// Writes docs/guarantees.md from what the conformance suite shows
+    Sheet {
+        /// Changes nothing; fails where the page differs
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +66,8 @@ fn main() -> ExitCode {
         Verb::Readme { check: false } => readme::fill().map(|()| ExitCode::SUCCESS),
         Verb::Ledger(options) => measure::run("ledger", &options),
         Verb::Bench(options) => measure::run("bench", &options),
+        Verb::Sabotage(options) => sabotage::run(&options).map(passed),
+        Verb::Sheet { check } => sheet::run(check).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

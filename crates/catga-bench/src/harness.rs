@@ -7,11 +7,13 @@
 
 mod bound;
 mod candidate;
+mod instructions;
 mod stats;
 
 pub use self::{
     bound::{AtMost, Bound, Outcome, Verdict},
     candidate::{Candidate, Sample},
+    instructions::instructions,
     stats::{Percentiles, Spread},
 };
 
@@ -21,7 +23,7 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// How long and how often is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Rounds, at least 5; default 201.
     pub rounds: usize,
@@ -30,11 +32,13 @@ pub struct Plan {
     pub turn: Duration,
     /// Whether a separate run times operations one by one, for percentiles; default no.
     pub latency: bool,
+    /// Only this candidate, so many operations, and nothing is measured: what [`instructions`] has counted.
+    pub only: Option<(String, u64)>,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rounds: 201, turn: Duration::from_millis(1), latency: false }
+        Self { rounds: 201, turn: Duration::from_millis(1), latency: false, only: None }
     }
 }
 
@@ -51,12 +55,21 @@ pub struct Figure {
     pub allocations: f64,
     /// Bytes asked for by an operation.
     pub bytes: f64,
+    /// Page faults of this process in a round without one from the disk, the median; `None` where the system does not
+    /// tell. A peer's own are not seen.
+    pub faults: Option<f64>,
+    /// Instructions an operation, where they were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<f64>,
     /// Nanoseconds of single operations; the clock's own cost is in them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Percentiles>,
     /// Nanoseconds an operation, round by round.
     #[serde(skip)]
     rounds: Vec<f64>,
+    /// Page faults, round by round.
+    #[serde(skip)]
+    faulted: Vec<f64>,
 }
 
 /// What was measured, in full.
@@ -66,6 +79,8 @@ pub struct Report {
     pub machine: Machine,
     /// How many rounds.
     pub rounds: usize,
+    /// Bytes that this process had in memory when all rounds were over.
+    pub resident: Option<usize>,
     /// One for each candidate, in their order.
     pub figures: Vec<Figure>,
     /// One for each bound.
@@ -93,6 +108,13 @@ pub fn measure(plan: Plan, mut candidates: Vec<Candidate<'_>>, bounds: &[Bound])
         return Err(Error::new(ErrorKind::Invalid, text));
     }
     let mut figures = Vec::new();
+    if let Some((name, iterations)) = &plan.only {
+        if let Some(candidate) = candidates.iter_mut().find(|candidate| candidate.name() == name) {
+            candidate.run(WARM_UP)?;
+            candidate.run(*iterations)?;
+        }
+        return Ok(Report { machine: Machine::here(), rounds: 0, resident: None, figures, outcomes: Vec::new() });
+    }
     for candidate in &mut candidates {
         let figure = prepare(candidate, plan.turn);
         figures.push(figure.map_err(|error| error.context(format_args!("candidate `{}`", candidate.name())))?);
@@ -101,7 +123,9 @@ pub fn measure(plan: Plan, mut candidates: Vec<Candidate<'_>>, bounds: &[Bound])
         for turn in 0..candidates.len() {
             let which = (round + turn) % candidates.len();
             let (candidate, figure) = (&mut candidates[which], &mut figures[which]);
+            let before = faults();
             let sample = candidate.run(figure.iterations)?;
+            figure.faulted.extend(before.zip(faults()).map(|(before, after)| (after - before) as f64));
             let each = |sum: u64| sum as f64 / figure.iterations as f64;
             figure.rounds.push(sample.elapsed.as_nanos() as f64 / figure.iterations as f64);
             // Counts do not drift: where rounds differ, the highest is the one to explain.
@@ -111,12 +135,21 @@ pub fn measure(plan: Plan, mut candidates: Vec<Candidate<'_>>, bounds: &[Bound])
     }
     for (candidate, figure) in candidates.iter_mut().zip(&mut figures) {
         figure.ns = Spread::of(&figure.rounds);
+        figure.faults = (!figure.faulted.is_empty()).then(|| Spread::of(&figure.faulted).median);
         if plan.latency {
             figure.latency = Some(Percentiles::of(candidate)?);
         }
     }
     let outcomes = bounds.iter().map(|bound| bound.judge(&figures)).collect();
-    Ok(Report { machine: Machine::here(), rounds: plan.rounds, figures, outcomes })
+    let resident = memory_stats::memory_stats().map(|memory| memory.physical_mem);
+    Ok(Report { machine: Machine::here(), rounds: plan.rounds, resident, figures, outcomes })
+}
+
+/// The page faults of this process so far, as `proc(5)` counts them: the tenth field of `stat`, the eighth behind the
+/// program's name in brackets.
+fn faults() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(7)?.parse().ok()
 }
 
 /// Warms a candidate up and finds how many operations make a turn.
@@ -138,8 +171,11 @@ fn prepare(candidate: &mut Candidate<'_>, turn: Duration) -> Result<Figure> {
         ns: Spread::default(),
         allocations: 0.0,
         bytes: 0.0,
+        faults: None,
+        instructions: None,
         latency: None,
         rounds: Vec::new(),
+        faulted: Vec::new(),
     })
 }
 
@@ -158,12 +194,22 @@ mod tests {
                 Ok(Sample { elapsed: Duration::from_millis(1), allocations: 3, bytes: 48 })
             })
         };
-        let plan = Plan { rounds: 5, turn: Duration::from_millis(1), latency: false };
+        let plan = Plan { rounds: 5, ..Plan::default() };
         let report = measure(plan, vec![candidate("a"), candidate("b"), candidate("c")], &[]).unwrap();
         assert!(turns.borrow().ends_with("abcbcacababcbca"), "{turns:?}");
         assert_eq!(report.rounds, 5);
         assert_eq!(report.figures[1].ns.median, 1_000.0);
         assert!(report.holds());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_that_is_touched_first_faults() {
+        let before = faults().unwrap();
+        // Larger than what an allocator keeps for the next one.
+        drop(std::hint::black_box(vec![1_u8; 64 << 20]));
+        let after = faults().unwrap();
+        assert!(after >= before + 32, "{before}, {after}: a huge page is 2 MiB");
     }
 
     #[test]

@@ -27,4 +27,9 @@ mod report;
 pub mod send;
 pub mod shop;
 
-pub use crate::{machine::Machine, peer::Peer, ready::ready, report::print};
+pub use crate::{
+    machine::Machine,
+    peer::Peer,
+    ready::ready,
+    report::{Baseline, print},
+};

@@ -10,7 +10,7 @@ use std::time::Duration;
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc::system();
 
-const SHORT: Plan = Plan { rounds: 5, turn: Duration::from_micros(200), latency: false };
+const SHORT: Plan = Plan { rounds: 5, turn: Duration::from_micros(200), latency: false, only: None };
 
 #[test]
 fn every_candidate_is_measured_and_every_bound_judged() {
@@ -41,4 +41,11 @@ fn a_report_reads_as_a_table_and_as_json() {
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["figures"].as_array().unwrap().len(), report.figures.len());
     assert_eq!(json["machine"]["build"], if cfg!(debug_assertions) { "debug" } else { "release" });
+}
+
+#[test]
+fn one_candidate_runs_alone_and_nothing_is_measured() {
+    let plan = Plan { only: Some(("static send".into(), 10)), ..SHORT };
+    let report = send::run(plan, false).unwrap();
+    assert!(report.figures.is_empty() && report.outcomes.is_empty() && report.rounds == 0);
 }

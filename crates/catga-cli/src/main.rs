@@ -1,4 +1,4 @@
-//! The `catga` program: `demo`, an order system at work, killed on the way and checked; `describe`; `dlq`.
+//! The `catga` program: `demo`, an order system at work, killed on the way and checked; `describe`; `dlq`; `wire`.
 //!
 //! # Layout
 //!
@@ -20,6 +20,7 @@ mod demo;
 mod describe;
 mod dlq;
 
+use catga::TypeRegistry;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -41,6 +42,9 @@ enum Verb {
     Describe(describe::Args),
     /// Look at dead letters, replay or discard them
     Dlq(dlq::Args),
+    /// Take a message's bytes apart, read them, or make them
+    #[command(subcommand)]
+    Wire(catga::cli::Wire),
     /// The process that the demo kills
     #[command(hide = true)]
     DemoWorker(demo::WorkerArgs),
@@ -51,6 +55,8 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&args),
         Verb::Describe(args) => describe::run(&args),
         Verb::Dlq(args) => dlq::run(&args),
+        // This program knows no messages' types: JSON is read as it stands.
+        Verb::Wire(wire) => wire.run(&TypeRegistry::default(), &mut std::io::stdout().lock()),
         Verb::DemoWorker(args) => demo::work(&args),
     }
 }

@@ -13,9 +13,15 @@ use std::{
 pub struct Call<'a> {
     resources: &'a Resources,
     delivered: Option<Delivered<'a>>,
-    options: Option<Box<SendOptions>>,
     context: Option<Context>,
     unit: Option<Box<dyn AnyUnit>>,
+    /// What few calls have: apart, so that making and dropping the others costs little.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
+    options: SendOptions,
     late: Option<Late>,
     commit_anyway: bool,
     duplicate: bool,
@@ -56,22 +62,12 @@ impl<'a> Call<'a> {
     /// A call from within this process.
     #[inline]
     pub fn direct(resources: &'a Resources) -> Self {
-        Self {
-            resources,
-            delivered: None,
-            options: None,
-            context: None,
-            unit: None,
-            late: None,
-            commit_anyway: false,
-            duplicate: false,
-            held: Vec::new(),
-        }
+        Self { resources, delivered: None, context: None, unit: None, rare: None }
     }
 
     /// A call from within this process whose caller said more than the request.
     pub fn direct_with(resources: &'a Resources, options: SendOptions) -> Self {
-        Self { options: Some(Box::new(options)), ..Self::direct(resources) }
+        Self { rare: Some(Box::new(Rare { options, ..Default::default() })), ..Self::direct(resources) }
     }
 
     /// The call for a delivery: `attempt` is 1 on the first try.
@@ -82,13 +78,13 @@ impl<'a> Call<'a> {
 
     /// The call of a handler from within another handler's.
     pub fn within(resources: &'a Resources, context: Context, trace: Option<[u8; 55]>) -> Self {
-        let options = trace.map(|trace| Box::new(SendOptions { trace: Some(trace), ..Default::default() }));
-        Self { options, context: Some(context), ..Self::direct(resources) }
+        let options = SendOptions { trace, ..Default::default() };
+        Self { context: Some(context), ..Self::direct_with(resources, options) }
     }
 
     /// The context. Made at first use: before, neither the clock nor a random source is read.
     pub fn context(&mut self) -> &Context {
-        let (delivered, options) = (&self.delivered, &self.options);
+        let (delivered, rare) = (&self.delivered, &self.rare);
         self.context.get_or_insert_with(|| match delivered {
             Some(Delivered { envelope, consumer, attempt }) => Context {
                 id: envelope.id,
@@ -103,7 +99,7 @@ impl<'a> Call<'a> {
             },
             None => {
                 let id = MessageId::new();
-                let options = options.as_deref().cloned().unwrap_or_default();
+                let options = rare.as_ref().map(|rare| rare.options.clone()).unwrap_or_default();
                 let SendOptions { idempotency_key, deadline, correlation, headers, principal, .. } = options;
                 Context {
                     id,
@@ -124,7 +120,7 @@ impl<'a> Call<'a> {
     pub fn trace(&self) -> Option<[u8; 55]> {
         match &self.delivered {
             Some(delivered) => delivered.envelope.trace,
-            None => self.options.as_ref().and_then(|options| options.trace),
+            None => self.rare.as_ref().and_then(|rare| rare.options.trace),
         }
     }
 
@@ -161,27 +157,27 @@ impl<'a> Call<'a> {
 
     /// Holds a guard until the call has ended and its work is committed or undone.
     pub fn hold(&mut self, guard: impl Send + Sync + 'static) {
-        self.held.push(Box::new(guard));
+        self.rare().held.push(Box::new(guard));
     }
 
     /// Asks for the commit of the open unit although the answer does not keep the handler's work, which was undone
     /// already: for behaviors that keep the answer itself.
     pub fn commit_anyway(&mut self) {
-        self.commit_anyway = true;
+        self.rare().commit_anyway = true;
     }
 
     /// Whether a behavior asked for the commit.
     pub fn commits_anyway(&self) -> bool {
-        self.commit_anyway
+        self.rare.as_ref().is_some_and(|rare| rare.commit_anyway)
     }
 
     /// Whether it came out that the delivery was handled before: the call did nothing, and its error says so.
     pub fn is_duplicate(&self) -> bool {
-        self.duplicate
+        self.rare.as_ref().is_some_and(|rare| rare.duplicate)
     }
 
     pub(crate) fn set_duplicate(&mut self) {
-        self.duplicate = true;
+        self.rare().duplicate = true;
     }
 
     /// What marks this call's delivery as handled, if it is one.
@@ -190,8 +186,20 @@ impl<'a> Call<'a> {
         Some(Mark { consumer: (*consumer).clone(), id: envelope.id })
     }
 
-    pub(crate) fn late(&mut self) -> &mut Option<Late> {
-        &mut self.late
+    pub(crate) fn late(&self) -> Option<&Late> {
+        self.rare.as_ref()?.late.as_ref()
+    }
+
+    pub(crate) fn set_late(&mut self, late: Late) {
+        self.rare().late = Some(late);
+    }
+
+    pub(crate) fn take_late(&mut self) -> Option<Late> {
+        self.rare.as_mut()?.late.take()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 
     #[inline]

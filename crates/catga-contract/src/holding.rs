@@ -50,7 +50,7 @@ impl Writer {
     pub(crate) fn of(call: &mut Call<'_>) -> Option<Self> {
         match call.unit().map(|unit| unit.store()) {
             Some(store) => Some(Self { store, began: None }),
-            None => call.late().as_ref().map(|late| Self { store: late.store, began: Some(late.began.clone()) }),
+            None => call.late().map(|late| Self { store: late.store, began: Some(late.began.clone()) }),
         }
     }
 

@@ -142,13 +142,13 @@ impl<S: UnitOfWork> FromCall for Later<Tx<S>> {
         });
         let (parent, mark) = (Parent::of(call), call.mark());
         let bare = call.resources().sabotaged(Fault::NoSavepoint);
-        *call.late() = Some(Late { store: store.id(), began, place: Box::new(place.clone()) });
+        call.set_late(Late { store: store.id(), began, place: Box::new(place.clone()) });
         let begin = Box::new(move || Box::pin(place.begin(parent, mark, bare)) as BoxFuture<'static, _>);
         Ok(Self { begin, transaction: PhantomData })
     }
 
     async fn after(_: &Arc<S>, call: &mut Call<'_>, keep: bool) -> Result<()> {
-        let place = call.late().take().and_then(|late| late.place.downcast::<Arc<Place<S>>>().ok());
+        let place = call.take_late().and_then(|late| late.place.downcast::<Arc<Place<S>>>().ok());
         let Some(place) = place else { return Ok(()) };
         if place.duplicate.load(Ordering::Relaxed) {
             call.set_duplicate();

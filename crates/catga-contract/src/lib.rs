@@ -56,7 +56,7 @@ pub use crate::{
     key::{Key, ToKey, partition},
     later::Later,
     letters::{DeadLetters, Letter, LetterId, NewLetter},
-    message::{Codec, Event, Message, Request, Wire},
+    message::{Codec, Event, JsonForm, Message, Request, Wire},
     nested::Nested,
     outbox::{Fence, Lease, Outbox, Outgoing, PublishOptions, Row},
     resources::{Fault, Needs, Resources},

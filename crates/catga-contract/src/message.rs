@@ -72,6 +72,21 @@ pub trait Wire: Message + Sized {
     fn open(envelope: &Envelope) -> Result<Self> {
         open(envelope)
     }
+
+    /// The message as JSON text, for tools that know its type at run time only. The derives answer it for types that
+    /// have serde's `Serialize` and `Deserialize`, whatever their codec.
+    fn json() -> Option<JsonForm<Self>> {
+        None
+    }
+}
+
+/// How a message is written as JSON text, and read.
+#[derive(Debug)]
+pub struct JsonForm<M> {
+    /// Writes one.
+    pub print: fn(&M) -> Result<String>,
+    /// Reads one.
+    pub parse: fn(&str) -> Result<M>,
 }
 
 /// What [`Wire::open`] does by default; the derive's `open` ends with it. Hidden.

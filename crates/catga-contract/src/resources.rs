@@ -27,6 +27,22 @@ pub enum Fault {
     OutboxOutside,
     /// Keeps the writes of a call that failed.
     NoSavepoint,
+    /// In a store: marks messages without the consumer's name.
+    MarkWithoutConsumer,
+    /// In a store: marks what was given up as done.
+    FailureIsDone,
+    /// In a store: lets who lost a claim finish it.
+    NoFence,
+    /// In a store: undoes nothing inside a delivery.
+    OneSavepoint,
+    /// In a store: does not look whether its transaction is still open.
+    NoAutocommitCheck,
+    /// In a store: replays a letter to every consumer.
+    ReplayToAll,
+    /// In a store: lets come again at once what shall come after a pause.
+    NoPause,
+    /// In a store: counts every try.
+    EveryTryCounts,
 }
 
 impl Resources {

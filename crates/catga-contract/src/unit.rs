@@ -195,6 +195,8 @@ impl<S: UnitOfWork> Unit<S> {
         self.recover()?;
         if let (Some(savepoint), Some(tx)) = (self.in_call.take(), &mut self.tx) {
             self.store.release(tx, savepoint, false).await?;
+            // Else the next call would publish what this one meant to.
+            self.messages.clear();
         }
         self.tx.as_mut().ok_or_else(left)
     }

@@ -43,7 +43,8 @@ fn message(kind: Kind, input: &DeriveInput) -> Result<TokenStream> {
     if let Some(codec) = codec {
         let bounds = [bounds.message, bounds.codec].concat();
         let open = from.as_ref().map(|from| open(from, krate));
-        impls.extend(implement(input, quote!(#krate::Wire), &bounds, quote!(type Codec = #codec; #open)));
+        let json = json(krate);
+        impls.extend(implement(input, quote!(#krate::Wire), &bounds, quote!(type Codec = #codec; #open #json)));
     }
     Ok(impls)
 }
@@ -105,6 +106,16 @@ fn open(from: &syn::Type, krate: &syn::Path) -> TokenStream {
                 return #krate::Result::Ok(<Self as ::core::convert::From<#from>>::from(__older));
             }
             #krate::__private::open(__envelope)
+        }
+    }
+}
+
+/// `Wire::json`. Whether the type has serde's traits is found by method resolution.
+fn json(krate: &syn::Path) -> TokenStream {
+    quote! {
+        fn json() -> ::core::option::Option<#krate::__private::JsonForm<Self>> {
+            use #krate::__private::{JsonAny as _, JsonSerde as _};
+            (&#krate::__private::JsonProbe::<Self>::NEW).__catga_json()
         }
     }
 }
@@ -238,6 +249,10 @@ mod tests {
             #[automatically_derived]
             impl ::catga::Wire for A {
                 type Codec = ::catga::Json;
+                fn json() -> ::core::option::Option<::catga::__private::JsonForm<Self>> {
+                    use ::catga::__private::{JsonAny as _, JsonSerde as _};
+                    (&::catga::__private::JsonProbe::<Self>::NEW).__catga_json()
+                }
             }
         };
         assert_eq!(expanded(REQUEST, input).unwrap(), squeeze(&whole.to_string()));
@@ -269,7 +284,7 @@ mod tests {
         emits(EVENT, input, "impl crate::b::Event for A");
         emits(EVENT, input, "type Codec = crate::b::Json;");
         emits(EVENT, input, "Option<crate::b::Key> { crate::b::__private::ToKey::to_key(&self.1) }");
-        lacks(EVENT, input, "catga");
+        lacks(EVENT, input, "::catga::");
     }
 
     #[test]

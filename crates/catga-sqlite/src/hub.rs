@@ -2,13 +2,14 @@
 
 use crate::{
     inbox::Claims,
-    queue::{Queue, Retry},
+    lines::State,
+    queue::{Claimed, Queue, Ready, Retry},
 };
 use bytes::Bytes;
 use catga_contract::Str;
 use event_listener::Event;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
@@ -79,6 +80,12 @@ impl Hub {
         queues.by_subject.get(subject).cloned().unwrap_or_default()
     }
 
+    /// Whether that consumer is registered for any message.
+    pub(crate) fn takes_something(&self, id: i64) -> bool {
+        let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
+        queues.by_subject.values().flatten().any(|queue| queue.id == id)
+    }
+
     /// Adds what the file says about a consumer; what is known stays.
     pub(crate) fn add(&self, id: i64, name: &str, subject: Option<&str>) {
         let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +106,7 @@ impl Hub {
             let queues = self.queues.read().unwrap_or_else(PoisonError::into_inner);
             queues.by_id.values().cloned().collect()
         };
-        queues.iter().for_each(|queue| queue.written());
+        queues.iter().for_each(|queue| queue.look_again());
         self.outbox.ring();
     }
 
@@ -125,10 +132,26 @@ pub(crate) enum Effect {
     Outbox,
     /// Rows were written to this queue.
     Queued(Arc<Queue>),
+    /// A message was queued that is due then.
+    Later(Arc<Queue>, u64),
+    /// Messages that were due moved into this queue; the next one is due then.
+    Promoted(Arc<Queue>, Option<u64>),
+    /// A subscription has read what the file says.
+    Loaded(Arc<Queue>, State),
     /// A delivery of this queue was settled: for good, or it comes again so.
     Settled(Arc<Queue>, i64, Option<Retry>),
-    /// Rows of this queue were claimed.
-    Claimed(Arc<Queue>, Vec<(i64, Bytes)>),
+    /// A message was queued before those of its key.
+    Replayed(Arc<Queue>, i64, Retry),
+    /// Rows of this queue were read up to one, and there may be more.
+    Claimed(Arc<Queue>, Vec<Claimed>, i64, bool),
+    /// Rows of a key that was held up were claimed, and there may be more.
+    Advanced(Arc<Queue>, u64, Vec<(Retry, Ready)>, bool),
+    /// The messages of a key wait for a letter.
+    Parked(Arc<Queue>, u64),
+    /// They wait no more.
+    Unparked(Arc<Queue>, u64),
+    /// What the file says of letters: the keys that they park, and what was replayed.
+    Looked(Arc<Queue>, HashSet<u64>, Vec<(i64, Retry)>),
     /// A try was counted before it started, because its predecessor died with its process.
     Counted(Arc<Queue>, i64, Bytes),
     /// A consumer's row was made.
@@ -142,8 +165,16 @@ impl Effect {
         match self {
             Self::Outbox => hub.outbox.ring(),
             Self::Queued(queue) => queue.written(),
+            Self::Later(queue, due) => queue.later(due),
+            Self::Promoted(queue, next) => queue.promoted(next),
+            Self::Loaded(queue, state) => queue.reset(state),
             Self::Settled(queue, seq, again) => queue.settled(seq, again),
-            Self::Claimed(queue, rows) => queue.claimed(rows),
+            Self::Replayed(queue, seq, retry) => queue.take_back(seq, retry),
+            Self::Claimed(queue, rows, read, more) => queue.claimed(rows, read, more),
+            Self::Advanced(queue, key, rows, more) => queue.advanced(key, rows, more),
+            Self::Parked(queue, key) => queue.park(key),
+            Self::Unparked(queue, key) => queue.unpark(key),
+            Self::Looked(queue, parked, replayed) => queue.looked(&parked, replayed),
             Self::Counted(queue, seq, frame) => queue.counted(seq, frame),
             Self::Removed(id) => hub.remove(id),
             Self::Named(name, id) => {

@@ -3,7 +3,7 @@
 
 use crate::{Sqlite, writer::Shared};
 use bytes::Bytes;
-use catga_contract::{Entered, Entry, Error, ErrorKind, Inbox, InboxKey, Result, UnitOfWork};
+use catga_contract::{Entered, Entry, Error, ErrorKind, Fault, Inbox, InboxKey, Result, UnitOfWork};
 use rusqlite::OptionalExtension;
 use std::{
     collections::HashMap,
@@ -109,7 +109,7 @@ impl Inbox for Sqlite {
             Error::new(ErrorKind::Conflict, text)
         };
         let mut tx = self.open_tx().await?;
-        if !self.inner.shared.hub.claims.holds(claim) {
+        if !self.inner.shared.hub.claims.holds(claim) && !self.sabotaged(Fault::NoFence) {
             return Err(stale());
         }
         match self.enter(&mut tx, claim.key()).await? {
@@ -121,6 +121,9 @@ impl Inbox for Sqlite {
     }
 
     async fn leave(&self, claim: SqliteClaim) -> Result<()> {
+        if self.sabotaged(Fault::FailureIsDone) {
+            return Inbox::finish(self, &claim, b"").await;
+        }
         drop(claim);
         Ok(())
     }

@@ -41,14 +41,17 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod claims;
 mod error;
 mod guard;
 mod hub;
 mod inbox;
 mod letters;
+mod lines;
 mod open;
 mod outbox;
 mod queue;
+mod sabotage;
 mod schema;
 mod sweep;
 mod transport;

@@ -54,6 +54,8 @@ pub(crate) struct Inner {
     pub(crate) sweep: Sweep,
     /// The folder of a temporary store; removed after the file is closed.
     folder: Option<tempfile::TempDir>,
+    #[cfg(feature = "sabotage")]
+    pub(crate) fault: std::sync::OnceLock<catga_contract::Fault>,
 }
 
 impl Sqlite {
@@ -225,6 +227,8 @@ impl Sqlite {
             outbox_heard: AtomicU64::new(u64::MAX),
             sweep: Sweep::default(),
             folder,
+            #[cfg(feature = "sabotage")]
+            fault: std::sync::OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -283,11 +287,18 @@ fn sign(mut file: &File) -> io::Result<()> {
 fn load(link: &mut Link, shared: &Shared) -> Result<()> {
     let failed = |error| fault(error, "taking the file over");
     let transaction = link.connection.transaction().map_err(failed)?;
+    // What lies behind a row of its key that comes again, or behind a letter, was not started, unless it has been
+    // handed out and comes again itself.
     let suspects = "
         INSERT INTO catga_retry (seq, consumer, attempts, due, alone)
             SELECT queue.seq, queue.consumer, 0, 0, 1 FROM catga_queue AS queue
             JOIN catga_consumer AS consumer ON consumer.id = queue.consumer AND queue.seq <= consumer.started
-            WHERE true
+            WHERE consumer.started > 0 AND (queue.key IS NULL
+                OR EXISTS (SELECT 1 FROM catga_retry AS own WHERE own.seq = queue.seq)
+                OR NOT EXISTS (SELECT 1 FROM catga_queue AS before JOIN catga_retry AS waits ON waits.seq = before.seq
+                        WHERE before.consumer = queue.consumer AND before.key = queue.key AND before.seq < queue.seq)
+                    AND NOT EXISTS (SELECT 1 FROM catga_letter AS letter
+                        WHERE letter.consumer = consumer.name AND letter.parks = queue.key))
             ON CONFLICT (seq) DO UPDATE SET alone = 1;
         UPDATE catga_consumer SET started = 0 WHERE started <> 0;";
     transaction.execute_batch(suspects).map_err(failed)?;

@@ -20,19 +20,26 @@ const OURS: &[&str] = &["
         seq INTEGER PRIMARY KEY AUTOINCREMENT, consumer INTEGER NOT NULL, frame BLOB NOT NULL, key INTEGER
     ) STRICT;
     CREATE INDEX catga_queue_by_consumer ON catga_queue (consumer);
-    -- Queue rows that were tried and come again at `due`; `alone`: in a transaction of its own, because it was
-    -- started in a process that died.
+    CREATE INDEX catga_queue_by_key ON catga_queue (consumer, key) WHERE key IS NOT NULL;
+    -- Queue rows that were tried, or waited for such a one of their key, and come again at `due`; `alone`: in a
+    -- transaction of its own, because it was started in a process that died; `first`: when the first try started.
     CREATE TABLE catga_retry (
         seq INTEGER PRIMARY KEY, consumer INTEGER NOT NULL, attempts INTEGER NOT NULL, due INTEGER NOT NULL,
         alone INTEGER NOT NULL, first INTEGER NOT NULL DEFAULT 0
     ) STRICT;
+    -- What waits for its time, then moves to a consumer's queue or, with consumer 0, to the outbox.
+    CREATE TABLE catga_later (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, consumer INTEGER NOT NULL, due INTEGER NOT NULL, frame BLOB NOT NULL,
+        key INTEGER, partition INTEGER, id BLOB, subject TEXT
+    ) STRICT;
+    CREATE INDEX catga_later_due ON catga_later (consumer, due);
     CREATE TABLE catga_inbox (
         consumer INTEGER NOT NULL, id BLOB NOT NULL, at INTEGER NOT NULL, answer BLOB, PRIMARY KEY (consumer, id)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE catga_outbox (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, partition INTEGER NOT NULL, id BLOB NOT NULL, subject TEXT NOT NULL,
-        frame BLOB NOT NULL, key INTEGER, due INTEGER NOT NULL DEFAULT 0,
-        attempts INTEGER NOT NULL DEFAULT 0, again INTEGER NOT NULL DEFAULT 0, reason TEXT
+        frame BLOB NOT NULL, key INTEGER, attempts INTEGER NOT NULL DEFAULT 0, again INTEGER NOT NULL DEFAULT 0,
+        reason TEXT
     ) STRICT;
     CREATE INDEX catga_outbox_failed ON catga_outbox (partition) WHERE again > 0;
     CREATE TABLE catga_letter (
@@ -40,6 +47,7 @@ const OURS: &[&str] = &["
         reason TEXT NOT NULL, attempts INTEGER NOT NULL, node TEXT NOT NULL, first INTEGER NOT NULL,
         last INTEGER NOT NULL, parks INTEGER
     ) STRICT;
+    CREATE INDEX catga_letter_parks ON catga_letter (consumer, parks) WHERE parks IS NOT NULL;
     -- What the applications on this file said of themselves when they were last built, as JSON.
     CREATE TABLE catga_application (
         name TEXT PRIMARY KEY, description TEXT NOT NULL, at INTEGER NOT NULL

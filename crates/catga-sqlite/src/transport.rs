@@ -1,20 +1,22 @@
 //! The queue as a transport: publish inserts a row for each registered consumer, a subscription claims them.
 
 use crate::{
-    Sqlite,
+    Sqlite, claims,
     error::fault,
     hub::Effect,
-    queue::{CLAIM, Plan, Queue, Ready, Retry},
+    queue::{Plan, Queue, Ready, now, since_1970},
     tx::SqliteTx,
     unit::{check_size, token},
     writer::Alarm,
 };
-use bytes::Bytes;
 use catga_contract::{
     Capabilities, Delivery, Durability, Error, ErrorKind, Order, Outcome, Parcel, Registration, Result, Settle,
     Settler, StoreId, Str, Subject, SubscribeOptions, Subscription, Token, Transport, UnitOfWork,
 };
-use std::{collections::BTreeMap, ops::Range, sync::Arc};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 /// The largest frame, in bytes: 16 MiB.
 pub(crate) const MAX_FRAME: usize = 16 * 1024 * 1024;
@@ -26,8 +28,9 @@ impl Transport for Sqlite {
         let mut capabilities = Capabilities::none("catga_sqlite", MAX_FRAME);
         capabilities.durable = Durability::Disk;
         capabilities.redelivery = true;
-        capabilities.order = Order::Stream;
+        capabilities.order = Order::Key;
         capabilities.atomic_batch = true;
+        capabilities.delay = true;
         capabilities
     }
 
@@ -53,6 +56,7 @@ impl Transport for Sqlite {
             transaction.commit().map_err(failed)?;
             for (Registration { consumer, subjects, .. }, id) in consumers.iter().zip(known) {
                 subjects.iter().for_each(|subject| shared.hub.add(id, consumer, Some(subject)));
+                shared.hub.queue_by_id(id).into_iter().for_each(|queue| queue.registered());
             }
             Ok(())
         });
@@ -63,25 +67,14 @@ impl Transport for Sqlite {
         self.own().await?;
         let mut answers = Vec::with_capacity(parcels.len());
         let mut tx = self.open_tx().await?;
-        for Parcel { subject, frame, .. } in parcels {
-            if let Err(error) = check_size(subject, frame.len()) {
-                answers.push(Outcome::Refused(error));
-                continue;
-            }
-            let subscribers = self.inner.shared.hub.subscribers(subject);
-            if subscribers.is_empty() {
-                self.unheard(subject);
-            }
-            tx.ours("queueing", |db| {
-                let mut insert = db.prepare_cached("INSERT INTO catga_queue (consumer, frame) VALUES (?1, ?2)")?;
-                subscribers.iter().try_for_each(|queue| insert.execute((queue.id, &frame[..])).map(drop))
-            })?;
-            for queue in subscribers {
-                if !tx.effects.iter().any(|effect| matches!(effect, Effect::Queued(other) if other.id == queue.id)) {
-                    tx.effects.push(Effect::Queued(queue));
+        for parcel in parcels {
+            answers.push(match self.queue_up(&mut tx, parcel) {
+                Ok(()) => Outcome::Stored,
+                Err(error) if matches!(error.kind(), ErrorKind::Invalid | ErrorKind::NotFound) => {
+                    Outcome::Refused(error)
                 }
-            }
-            answers.push(Outcome::Stored);
+                Err(error) => return Err(error),
+            });
         }
         tx.commit().await.map_err(|error| self.about(error))?;
         outcomes.extend(answers);
@@ -100,24 +93,30 @@ impl Transport for Sqlite {
             return Err(self.about(Error::new(ErrorKind::Busy, text)));
         }
         let subscription = SqliteSubscription { store: self.clone(), queue };
-        let retries = self.read(|db| {
-            let sql = "SELECT seq, attempts, due, alone FROM catga_retry WHERE consumer = ?1";
-            let mut select = db.prepare(sql)?;
-            let rows = select.query_map([subscription.queue.id], |row| {
-                let (attempts, due): (u32, i64) = (row.get(1)?, row.get(2)?);
-                Ok((row.get(0)?, Retry { attempts, due: due as u64, alone: row.get(3)?, counted: false }))
-            })?;
-            rows.collect::<rusqlite::Result<BTreeMap<i64, Retry>>>()
-        })?;
-        subscription.queue.reset(retries);
+        let queue = &subscription.queue;
+        queue.set_parks(options.park);
+        let mut tx = self.open_tx().await?;
+        claims::load(&mut tx, queue)?;
+        tx.commit().await.map_err(|error| self.about(error))?;
         Ok(subscription)
     }
 
     async fn unsettled(&self, consumer: &Str) -> Result<u64> {
         let Some(queue) = self.inner.shared.hub.queue(consumer) else { return Ok(0) };
         self.read(|db| {
-            let sql = "SELECT count(*) FROM catga_queue WHERE consumer = ?1";
-            db.prepare_cached(sql)?.query_row([queue.id], |row| row.get(0))
+            let sql = "SELECT (SELECT count(*) FROM catga_queue WHERE consumer = ?1)
+                + (SELECT count(*) FROM catga_later WHERE consumer = ?1)";
+            let all: u64 = db.prepare_cached(sql)?.query_row([queue.id], |row| row.get(0))?;
+            if !queue.leaves_out() {
+                return Ok(all);
+            }
+            // A replayed message waits for nobody; the key of another letter does not make it wait.
+            let sql = "SELECT count(*) FROM (SELECT DISTINCT parks FROM catga_letter
+                    WHERE consumer = ?2 AND parks IS NOT NULL) AS letter
+                JOIN catga_queue ON catga_queue.consumer = ?1 AND catga_queue.key = letter.parks
+                WHERE catga_queue.seq >= 0";
+            let parked: u64 = db.prepare_cached(sql)?.query_row((queue.id, queue.name.as_str()), |row| row.get(0))?;
+            Ok(all.saturating_sub(parked))
         })
     }
 }
@@ -155,7 +154,8 @@ impl Sqlite {
             let removed = tx.ours("removing a consumer", |db| {
                 db.execute("DELETE FROM catga_subscription WHERE consumer = ?1", [queue.id])?;
                 db.execute("DELETE FROM catga_retry WHERE consumer = ?1", [queue.id])?;
-                db.execute("DELETE FROM catga_queue WHERE consumer = ?1", [queue.id])
+                let later = db.execute("DELETE FROM catga_later WHERE consumer = ?1", [queue.id])?;
+                Ok(later + db.execute("DELETE FROM catga_queue WHERE consumer = ?1", [queue.id])?)
             })?;
             tx.effects.push(Effect::Removed(queue.id));
             tx.commit().await.map_err(|error| self.about(error))?;
@@ -164,6 +164,50 @@ impl Sqlite {
         let removed = removed.await;
         queue.give_back();
         removed
+    }
+
+    /// Writes a row for each consumer that a parcel is for.
+    fn queue_up(&self, tx: &mut SqliteTx, parcel: &Parcel) -> Result<()> {
+        let Parcel { subject, frame, key, due, to, .. } = parcel;
+        check_size(subject, frame.len())?;
+        let hub = &self.inner.shared.hub;
+        let queues = match to {
+            None => hub.subscribers(subject),
+            Some(name) => {
+                let takes = hub.queue(name).filter(|queue| hub.takes_something(queue.id));
+                let Some(queue) = takes else {
+                    let text = format!("there is no consumer `{name}` that takes anything");
+                    return Err(self.about(Error::new(ErrorKind::NotFound, text)));
+                };
+                vec![queue]
+            }
+        };
+        if queues.is_empty() {
+            self.unheard(subject);
+        }
+        let (key, due) = (key.map(|key| key as i64), due.map(since_1970).filter(|due| *due > now()));
+        tx.ours("queueing", |db| {
+            let (queue, later) = (
+                "INSERT INTO catga_queue (consumer, frame, key) VALUES (?1, ?2, ?3)",
+                "INSERT INTO catga_later (consumer, frame, key, due) VALUES (?1, ?2, ?3, ?4)",
+            );
+            for Queue { id, .. } in queues.iter().map(|queue| &**queue) {
+                match due {
+                    None => db.prepare_cached(queue)?.execute((id, &frame[..], key))?,
+                    Some(due) => db.prepare_cached(later)?.execute((id, &frame[..], key, due as i64))?,
+                };
+            }
+            Ok(())
+        })?;
+        for queue in queues {
+            let known = |effect: &Effect| matches!(effect, Effect::Queued(other) if other.id == queue.id);
+            match due {
+                Some(due) => tx.effects.push(Effect::Later(queue, due)),
+                None if tx.effects.iter().any(known) => {}
+                None => tx.effects.push(Effect::Queued(queue)),
+            }
+        }
+        Ok(())
     }
 
     /// Counts an event that nobody is registered for, and says so once for each subject.
@@ -175,37 +219,6 @@ impl Sqlite {
             tracing::warn!(%subject, "an event was published that no consumer is registered for; nothing keeps it");
         }
     }
-}
-
-/// Claims up to `most` new rows of a queue in this transaction: what is claimed may have been started when this
-/// process dies.
-pub(crate) fn claim(tx: &mut SqliteTx, queue: Arc<Queue>, most: usize) -> Result<()> {
-    let (read, _) = queue.position();
-    let rows = tx.ours("claiming deliveries", |db| {
-        let sql = "SELECT seq, frame FROM catga_queue WHERE consumer = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
-        let rows = frames(&mut *db.prepare_cached(sql)?, (queue.id, read, most as i64))?;
-        if let Some((last, _)) = rows.last() {
-            let sql = "UPDATE catga_consumer SET started = max(started, ?2) WHERE id = ?1";
-            db.prepare_cached(sql)?.execute((queue.id, last))?;
-        }
-        Ok(rows)
-    })?;
-    tx.effects.push(Effect::Claimed(queue, rows));
-    Ok(())
-}
-
-/// Reads rows and frames, all frames into one block that they share.
-fn frames(select: &mut rusqlite::Statement<'_>, params: impl rusqlite::Params) -> rusqlite::Result<Vec<(i64, Bytes)>> {
-    let mut block = Vec::new();
-    let mut found: Vec<(i64, Range<usize>)> = Vec::new();
-    let mut rows = select.query(params)?;
-    while let Some(row) = rows.next()? {
-        let start = block.len();
-        block.extend_from_slice(row.get_ref(1)?.as_blob()?);
-        found.push((row.get(0)?, start..block.len()));
-    }
-    let block = Bytes::from(block);
-    Ok(found.into_iter().map(|(seq, range)| (seq, block.slice(range))).collect())
 }
 
 /// A consumer's claim on its queue. One at a time reads a queue; what it does not settle comes again with the next.
@@ -230,16 +243,24 @@ impl Subscription for SqliteSubscription {
             let ready = match self.queue.plan(most.max(1)) {
                 Plan::Take(ready) => ready,
                 Plan::Again(rows) => self.again(&rows)?,
+                Plan::Look => {
+                    self.claim(claims::look).await?;
+                    continue;
+                }
+                Plan::Promote => {
+                    self.claim(claims::promote).await?;
+                    continue;
+                }
                 Plan::Alone(seq) => {
-                    let mut tx = self.store.open_tx().await?;
-                    count(&mut tx, &self.queue, seq)?;
-                    tx.commit().await.map_err(|error| self.store.about(error))?;
+                    self.claim(|tx, queue| claims::count(tx, queue, seq)).await?;
+                    continue;
+                }
+                Plan::Advance(keys) => {
+                    self.claim(|tx, queue| claims::advance(tx, queue, &keys)).await?;
                     continue;
                 }
                 Plan::Claim => {
-                    let mut tx = self.store.open_tx().await?;
-                    claim(&mut tx, self.queue.clone(), CLAIM)?;
-                    tx.commit().await.map_err(|error| self.store.about(error))?;
+                    self.claim(claims::claim).await?;
                     continue;
                 }
                 Plan::Wait(due) => {
@@ -251,8 +272,12 @@ impl Subscription for SqliteSubscription {
                 }
             };
             if !ready.is_empty() {
-                let delivery =
-                    |Ready { seq, frame, started, .. }| Delivery::new(token(self.queue.id, seq), frame, started);
+                let delivery = |Ready { seq, frame, started, first, key, .. }| {
+                    let mut delivery = Delivery::new(token(self.queue.id, seq), frame, started);
+                    delivery.first = (first > 0).then(|| UNIX_EPOCH + Duration::from_micros(first));
+                    delivery.key = key;
+                    delivery
+                };
                 deliveries.extend(ready.into_iter().map(delivery));
                 return Ok(());
             }
@@ -265,34 +290,25 @@ impl Subscription for SqliteSubscription {
 }
 
 impl SqliteSubscription {
+    /// Reads or claims in a transaction of its own.
+    async fn claim(&self, work: impl FnOnce(&mut SqliteTx, &Arc<Queue>) -> Result<()>) -> Result<()> {
+        let mut tx = self.store.open_tx().await?;
+        work(&mut tx, &self.queue)?;
+        tx.commit().await.map_err(|error| self.store.about(error))
+    }
+
     /// Reads deliveries that are due again.
     fn again(&self, rows: &[i64]) -> Result<Vec<Ready>> {
         let found = self.store.read(|db| {
             let mut select = db.prepare_cached("SELECT seq, frame FROM catga_queue WHERE seq = ?1")?;
             let mut found = Vec::with_capacity(rows.len());
             for seq in rows {
-                found.extend(frames(&mut select, [*seq])?);
+                found.extend(claims::frames(&mut select, [*seq])?);
             }
             Ok(found)
         })?;
         Ok(self.queue.hand_out(rows, found))
     }
-}
-
-/// Counts a try before it starts: what was started when a process died may be what killed it.
-pub(crate) fn count(tx: &mut SqliteTx, queue: &Arc<Queue>, seq: i64) -> Result<()> {
-    let frame = tx.ours("counting a try", |db| {
-        let sql = "UPDATE catga_retry SET attempts = attempts + 1 WHERE seq = ?1";
-        db.prepare_cached(sql)?.execute([seq])?;
-        let sql = "UPDATE catga_consumer SET started = max(started, ?2) WHERE id = ?1";
-        db.prepare_cached(sql)?.execute((queue.id, seq))?;
-        frames(&mut *db.prepare_cached("SELECT seq, frame FROM catga_queue WHERE seq = ?1")?, [seq])
-    })?;
-    tx.effects.push(match frame.into_iter().next() {
-        Some((_, frame)) => Effect::Counted(queue.clone(), seq, frame),
-        None => Effect::Settled(queue.clone(), seq, None),
-    });
-    Ok(())
 }
 
 impl Drop for SqliteSubscription {

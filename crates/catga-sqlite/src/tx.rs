@@ -17,11 +17,13 @@ pub struct SqliteTx {
     /// How many savepoints are open, and how many effects there were when each was opened.
     savepoints: Vec<usize>,
     pub(crate) effects: Vec<Effect>,
+    /// Never without a deliberate defect: does not look whether the transaction is still open.
+    blind: bool,
 }
 
 impl SqliteTx {
-    pub(crate) fn new(turn: Turn) -> Self {
-        Self { turn, savepoints: Vec::new(), effects: Vec::new() }
+    pub(crate) fn new(turn: Turn, blind: bool) -> Self {
+        Self { turn, savepoints: Vec::new(), effects: Vec::new(), blind }
     }
 
     /// Runs a statement that answers no rows; answers how many rows it changed.
@@ -73,7 +75,7 @@ impl SqliteTx {
         let link = self.turn.link();
         let (result, denied) = link.guard.watch(|| work(&link.connection));
         result.map_err(|error| {
-            self.turn.lost = ends_transaction(&self.turn.link().connection, &error);
+            self.turn.lost = ends_transaction(&self.turn.link().connection, &error).filter(|_| !self.blind);
             if let Some(denied) = denied {
                 let text = format!(
                     "{denied} is refused: the transaction belongs to the delivery and commits when the handler answers \

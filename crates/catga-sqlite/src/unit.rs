@@ -1,27 +1,27 @@
 //! The unit of work: what a delivery commits together.
 
 use crate::{
+    claims,
     hub::Effect,
-    letters,
     open::Sqlite,
-    queue::{CLAIM, Queue, Retry, micros, now},
-    transport::{MAX_FRAME, claim, count},
+    queue::{Queue, Retry, now, since_1970},
+    transport::MAX_FRAME,
     tx::SqliteTx,
 };
 use bytes::Bytes;
 use catga_contract::{
-    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, InboxKey, NewLetter, Outgoing, Result, Savepoint,
-    Settle, StoreId, Token, UnitOfWork, partition,
+    __private::refuse_if_held, BoxTransport, Entry, Error, ErrorKind, Fault, InboxKey, NewLetter, Outgoing, Result,
+    Savepoint, Settle, StoreId, Token, UnitOfWork, partition,
 };
 use rusqlite::OptionalExtension;
-use std::{sync::Arc, time::UNIX_EPOCH};
+use std::{sync::Arc, time::Duration};
 
 impl Sqlite {
     /// A turn to write, as a transaction.
     pub(crate) async fn open_tx(&self) -> Result<SqliteTx> {
         refuse_if_held(self.inner.id)?;
         let turn = self.inner.shared.turn().await.map_err(|error| self.about(error))?;
-        Ok(SqliteTx::new(turn))
+        Ok(SqliteTx::new(turn, self.sabotaged(Fault::NoAutocommitCheck)))
     }
 
     /// Refuses a transaction that another store lent, or that this one lent earlier.
@@ -35,6 +35,7 @@ impl Sqlite {
 
     /// The number of a consumer; made where it has none, by this transaction.
     fn consumer(&self, tx: &mut SqliteTx, name: &str) -> Result<i64> {
+        let name = if self.sabotaged(Fault::MarkWithoutConsumer) { "everybody" } else { name };
         if let Some(id) = self.inner.shared.hub.consumer(name) {
             return Ok(id);
         }
@@ -49,19 +50,27 @@ impl Sqlite {
     /// Claims the next deliveries for the queues that this transaction settles, or counts the next lonely try, so that
     /// a busy consumer needs one commit for a batch instead of two.
     fn claim_next(tx: &mut SqliteTx) -> Result<()> {
-        let mut queues: Vec<Arc<Queue>> = Vec::new();
+        let mut queues: Vec<(Arc<Queue>, Vec<(i64, bool)>)> = Vec::new();
         for effect in &tx.effects {
-            if let Effect::Settled(queue, ..) = effect
-                && !queues.iter().any(|other| other.id == queue.id)
-            {
-                queues.push(queue.clone());
+            let Effect::Settled(queue, seq, again) = effect else { continue };
+            let settled = (*seq, again.is_none());
+            match queues.iter_mut().find(|(other, _)| other.id == queue.id) {
+                Some((_, rows)) => rows.push(settled),
+                None => queues.push((queue.clone(), vec![settled])),
             }
         }
-        queues.into_iter().try_for_each(|queue| match queue.next_alone() {
-            Some(seq) => count(tx, &queue, seq),
-            None if queue.position().1 => claim(tx, queue, CLAIM),
-            None => Ok(()),
-        })
+        for (queue, settled) in queues {
+            match queue.next_alone() {
+                Some(seq) => claims::count(tx, &queue, seq)?,
+                None => {
+                    claims::advance(tx, &queue, &queue.freed(&settled))?;
+                    if queue.position().1 {
+                        claims::claim(tx, &queue)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -83,6 +92,7 @@ impl UnitOfWork for Sqlite {
 
     async fn release(&self, tx: &mut SqliteTx, savepoint: Savepoint, keep: bool) -> Result<()> {
         self.check(tx)?;
+        let keep = keep || savepoint.0 > 0 && self.sabotaged(Fault::OneSavepoint);
         tx.release(savepoint, keep)
     }
 
@@ -117,14 +127,21 @@ impl UnitOfWork for Sqlite {
         for message in messages {
             check_size(message.subject, message.frame.len())?;
         }
+        let now = now();
         tx.ours("writing to the outbox", |db| {
-            let sql =
-                "INSERT INTO catga_outbox (partition, id, subject, frame, key, due) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            let sql = "INSERT INTO catga_outbox (partition, id, subject, frame, key) VALUES (?1, ?2, ?3, ?4, ?5)";
             let mut insert = db.prepare_cached(sql)?;
             for Outgoing { id, subject, frame, key, due } in messages {
                 let (partition, digest) = (partition(*key, *id), key.map(|key| key.digest() as i64));
-                let due = due.map_or(0, |due| due.duration_since(UNIX_EPOCH).map_or(0, micros));
-                insert.execute((partition, id.to_bytes(), subject.as_str(), frame, digest, due as i64))?;
+                let row = (partition, id.to_bytes(), subject.as_str(), frame, digest);
+                match due.map(since_1970).filter(|due| *due > now) {
+                    None => insert.execute(row)?,
+                    Some(due) => {
+                        let sql = "INSERT INTO catga_later (consumer, partition, id, subject, frame, key, due)
+                            VALUES (0, ?1, ?2, ?3, ?4, ?5, ?6)";
+                        db.prepare_cached(sql)?.execute((row.0, row.1, row.2, row.3, row.4, due as i64))?
+                    }
+                };
             }
             Ok(())
         })?;
@@ -143,7 +160,10 @@ impl UnitOfWork for Sqlite {
             let before = queue.retry(seq);
             let again = match answer {
                 Settle::Done | Settle::Bury => None,
-                Settle::Again { pause, counts } => Some(Retry::after(before, *pause, *counts)),
+                Settle::Again { pause, counts } => {
+                    let pause = if self.sabotaged(Fault::NoPause) { Duration::ZERO } else { *pause };
+                    Some(queue.again(seq, pause, *counts || self.sabotaged(Fault::EveryTryCounts)))
+                }
             };
             tx.ours("settling", |db| match again {
                 None => {
@@ -153,10 +173,12 @@ impl UnitOfWork for Sqlite {
                     }
                     Ok(())
                 }
-                Some(Retry { attempts, due, .. }) => {
-                    let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone) VALUES (?1, ?2, ?3, ?4, 0)
-                        ON CONFLICT (seq) DO UPDATE SET attempts = excluded.attempts, due = excluded.due, alone = 0";
-                    db.prepare_cached(sql)?.execute((seq, consumer, attempts, due as i64)).map(drop)
+                Some(Retry { attempts, due, first, .. }) => {
+                    let sql = "INSERT INTO catga_retry (seq, consumer, attempts, due, alone, first)
+                        VALUES (?1, ?2, ?3, ?4, 0, ?5)
+                        ON CONFLICT (seq) DO UPDATE SET
+                            attempts = excluded.attempts, due = excluded.due, alone = 0, first = excluded.first";
+                    db.prepare_cached(sql)?.execute((seq, consumer, attempts, due as i64, first as i64)).map(drop)
                 }
             })?;
             tx.effects.push(Effect::Settled(queue, seq, again));
@@ -165,7 +187,7 @@ impl UnitOfWork for Sqlite {
     }
 
     async fn bury(&self, tx: &mut SqliteTx, letter: &NewLetter<'_>) -> Result<()> {
-        letters::insert(tx, letter).map(drop)
+        self.insert_letter(tx, letter).map(drop)
     }
 
     async fn commit(&self, mut tx: SqliteTx) -> Result<()> {
@@ -217,5 +239,7 @@ pub(crate) fn token(consumer: i64, seq: i64) -> Token {
 }
 
 fn split(token: Token) -> (i64, i64) {
-    ((token.0 >> SEQ_BITS) as i64, (token.0 & ((1 << SEQ_BITS) - 1)) as i64)
+    // The row's number has a sign: replayed messages have negative ones.
+    let unused = u64::BITS - SEQ_BITS;
+    ((token.0 >> SEQ_BITS) as i64, ((token.0 << unused) as i64) >> unused)
 }

@@ -3,8 +3,9 @@
 
 mod common;
 
-use catga::sqlite::Sqlite;
+use catga::{Context, Event, Tx, sqlite::Sqlite};
 use common::*;
+use serde::{Deserialize, Serialize};
 use std::{
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
@@ -46,7 +47,7 @@ async fn a_message_that_kills_its_process_is_buried_after_its_limit_and_no_other
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.db");
-    filled(&path, 20).await;
+    filled(&path, 64).await;
     let mut deaths = 0;
     while !run_child("a_message_that_kills_its_process_is_buried_after_its_limit_and_no_other", &path).success() {
         deaths += 1;
@@ -54,7 +55,7 @@ async fn a_message_that_kills_its_process_is_buried_after_its_limit_and_no_other
     }
     assert_eq!(deaths, 4);
     let store = Sqlite::open(&path).await.unwrap();
-    let others: Vec<i64> = (1..=20).filter(|id| *id != 7).collect();
+    let others: Vec<i64> = (1..=64).filter(|id| *id != 7).collect();
     assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), others);
     assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 1);
     let seven = r#"SELECT count(*) FROM catga_letter WHERE instr(frame, CAST('{"id":7}' AS BLOB)) > 0"#;
@@ -93,4 +94,53 @@ async fn a_process_that_dies_before_its_commit_did_nothing() {
     let store = Sqlite::open(&path).await.unwrap();
     assert_eq!(numbers(&store, "SELECT order_id FROM mails ORDER BY 1"), (1..=20).collect::<Vec<_>>());
     assert_eq!(count(&store, "SELECT count(*) FROM catga_letter"), 0);
+}
+
+#[derive(Event, Clone, Serialize, Deserialize)]
+#[catga(name = "stepped", key = key)]
+struct Stepped {
+    key: u8,
+    number: i64,
+}
+
+/// The third fails once, so that the others wait for it; the fortieth kills its process.
+async fn step(Stepped { number, .. }: Stepped, mut tx: Tx<Sqlite>, cx: Context) -> catga::Result<()> {
+    tx.execute("INSERT INTO orders (id) VALUES (?1)", [number])?;
+    match (number, cx.attempt) {
+        (3, 1) => Err(std::io::Error::other("stumbled").into()),
+        (40, _) => std::process::abort(),
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test]
+async fn of_those_that_wait_for_their_key_none_is_blamed_and_none_overtakes() {
+    let steps = |store: &Sqlite| catga::App::builder("walk").store(store.clone()).backoff(quick(3)).on("step", step);
+    if let Some(path) = child() {
+        let store = Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+        steps(&store).build().await.unwrap().run_until_idle().await.unwrap();
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("walk.db");
+    {
+        let store = Sqlite::open(&path).await.unwrap().migrate(SCHEMA).await.unwrap();
+        let app = steps(&store).build().await.unwrap();
+        for number in 1..=300 {
+            app.publish(Stepped { key: 1, number }).await.unwrap();
+        }
+    }
+    let mut deaths = 0;
+    while !run_child("of_those_that_wait_for_their_key_none_is_blamed_and_none_overtakes", &path).success() {
+        deaths += 1;
+        assert!(deaths <= 4, "once in its batch, which counts for nobody, and three times alone");
+    }
+    assert_eq!(deaths, 4);
+    let store = Sqlite::open(&path).await.unwrap();
+    let others: Vec<i64> = (1..=300).filter(|number| *number != 40).collect();
+    assert_eq!(numbers(&store, "SELECT id FROM orders ORDER BY rowid"), others);
+    assert_eq!(count(&store, "SELECT count(*) FROM catga_letter WHERE attempts = 4"), 1);
+    for table in ["catga_queue", "catga_retry"] {
+        assert_eq!(count(&store, &format!("SELECT count(*) FROM {table}")), 0, "{table}");
+    }
 }

@@ -3,6 +3,7 @@ use crate::{
     build::Builder,
     handlers::{About, Consumer, Handlers},
     metrics::Client,
+    registry::TypeRegistry,
     stop::{Stop, Stopped},
     store::AnyStore,
     worker::Work,
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) name: String,
     pub(crate) resources: Resources,
     pub(crate) handlers: Handlers,
+    pub(crate) types: TypeRegistry,
     /// What the handlers in process are called, in the order in which they were added.
     pub(crate) about: Vec<About>,
     pub(crate) consumers: Vec<Arc<Consumer>>,
@@ -61,6 +63,12 @@ impl App {
     /// Begins an application of that name. The name is part of its consumers' durable names, so it stays.
     pub fn builder(name: impl Into<String>) -> Builder {
         Builder::new(name.into())
+    }
+
+    /// The messages that it can name at run time: those that its consumers take, and those that were added by
+    /// [`Builder::knows`].
+    pub fn types(&self) -> &TypeRegistry {
+        &self.0.types
     }
 
     pub(crate) fn new(core: Core) -> Self {

@@ -184,6 +184,13 @@ impl<L> Builder<L> {
         self
     }
 
+    /// Adds a message to those that tools can name at run time ([`App::types`]): for messages that this application
+    /// publishes and does not consume.
+    pub fn knows<M: Wire>(mut self) -> Self {
+        self.parts.types.add::<M>();
+        self
+    }
+
     /// How long and how often failed deliveries are tried again; see [`Backoff`] for the defaults.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.parts.backoff = backoff;

@@ -1,6 +1,6 @@
 //! Handlers whose types are forgotten: how a message finds the function that answers it.
 
-use crate::metrics::Consumed;
+use crate::{metrics::Consumed, registry::TypeRegistry};
 use catga_contract::{
     Call, Codec, Envelope, Error, ErrorKind, Event, Handler, IntoHandler, Message, Needs, Request, Resources, Result,
     Str, Wire,
@@ -229,6 +229,8 @@ pub(crate) struct PendingRoute {
     aliases: &'static [&'static str],
     version: u16,
     codec: &'static str,
+    /// Adds the message to the registry.
+    pub(crate) register: fn(&mut TypeRegistry),
     prepare: PrepareRun,
 }
 
@@ -247,7 +249,16 @@ impl PendingRoute {
             Some(Box::new(Decoded(handler, PhantomData::<fn(M)>)))
         });
         let codec = <M::Codec as Codec<M>>::NAME;
-        Self { consumer, about, parks: false, aliases: M::ALIASES, version: M::VERSION, codec, prepare }
+        Self {
+            consumer,
+            about,
+            parks: false,
+            aliases: M::ALIASES,
+            version: M::VERSION,
+            codec,
+            register: TypeRegistry::add::<M>,
+            prepare,
+        }
     }
 
     /// The route, and what it takes of which store.

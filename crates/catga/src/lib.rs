@@ -37,6 +37,8 @@
     not(feature = "json"),
     doc = "| `json` | yes | JSON, the codec that the derives name unless told otherwise |"
 )]
+//! | `msgpack` | no | `MessagePack`, a codec over serde |
+//! | `protobuf` | no | `Protobuf`, a codec for types that derive `prost::Message` |
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
 //! | `axum` | no | `catga::axum`: commands over HTTP, problems, readiness, shutdown; with `json` |
 //! | `cache` | no | `behavior::Cache`, answers kept for a while, by the crate `moka` |
@@ -56,22 +58,29 @@ mod build;
 mod bus;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod codec;
 mod describe;
 mod handlers;
-#[cfg(feature = "json")]
-mod json;
+pub mod memory;
 mod metrics;
 mod panic;
 mod parts;
+mod probe;
 mod publish;
+mod registry;
 mod relay;
 mod send;
 mod stop;
 mod store;
+pub mod testing;
 mod worker;
 
 #[cfg(feature = "json")]
-pub use crate::json::Json;
+pub use crate::codec::json::Json;
+#[cfg(feature = "msgpack")]
+pub use crate::codec::message_pack::MessagePack;
+#[cfg(feature = "protobuf")]
+pub use crate::codec::protobuf::Protobuf;
 pub use crate::{
     app::App,
     backoff::Backoff,
@@ -79,10 +88,19 @@ pub use crate::{
     bus::Bus,
     describe::Description,
     metrics::Metrics,
+    registry::TypeRegistry,
     send::{Failures, send_to},
 };
+/// What the derives name.
 #[doc(hidden)]
-pub use catga_contract::__private;
+pub mod __private {
+    #[cfg(feature = "json")]
+    pub use crate::codec::json::JsonSerde;
+    #[cfg(not(feature = "json"))]
+    pub use crate::probe::JsonAny as JsonSerde;
+    pub use crate::probe::{JsonAny, JsonProbe};
+    pub use catga_contract::{__private::*, JsonForm};
+}
 #[cfg(feature = "sabotage")]
 #[doc(hidden)]
 pub use catga_contract::Fault;

@@ -6,6 +6,7 @@ use crate::{
     bus::Place,
     handlers::{Consumer, Handlers, Pending, PendingRoute, Takes},
     metrics::Consumed,
+    registry::TypeRegistry,
     store::AnyStore,
 };
 use catga_contract::{
@@ -22,6 +23,7 @@ pub(crate) struct Parts {
     pub(crate) transport: Option<BoxTransport>,
     pub(crate) handlers: Vec<Pending>,
     pub(crate) routes: Vec<PendingRoute>,
+    pub(crate) types: TypeRegistry,
     /// The behavior that was added last, until a handler is added behind it.
     pub(crate) idle: Option<&'static str>,
     pub(crate) problems: Vec<String>,
@@ -45,6 +47,7 @@ impl Parts {
             transport: None,
             handlers: Vec::new(),
             routes: Vec::new(),
+            types: TypeRegistry::default(),
             idle: None,
             problems: Vec::new(),
             backoff: Backoff::default(),
@@ -72,8 +75,20 @@ impl Parts {
 
     pub(crate) async fn build(mut self) -> Result<App> {
         self.end_of_behaviors();
-        let Self { name, prefix, additions, stores, transport, handlers, routes, mut problems, backoff, drain, .. } =
-            self;
+        let Self {
+            name,
+            prefix,
+            additions,
+            stores,
+            transport,
+            handlers,
+            routes,
+            mut types,
+            mut problems,
+            backoff,
+            drain,
+            ..
+        } = self;
         problems.extend(name_problem("application", &name, NAME_MAX));
         problems.extend(backoff.problem().map(|problem| format!("there is {problem}")));
         let mut resources = Resources::new(prefix);
@@ -90,6 +105,7 @@ impl Parts {
         }
         let about = handlers.iter().map(|pending| pending.about.clone()).collect();
         let handlers = prepare_handlers(handlers, &resources, &mut problems);
+        routes.iter().for_each(|route| (route.register)(&mut types));
         let consumers = prepare_consumers(routes, &name, &resources, &mut problems);
         let transport = transport.or_else(|| stores.iter().find_map(|store| store.queue()));
         let keeps_order = |transport: &BoxTransport| transport.capabilities().order == Order::Key;
@@ -127,6 +143,7 @@ impl Parts {
             name,
             resources,
             handlers,
+            types,
             about,
             consumers,
             stores,

@@ -2,10 +2,10 @@
 #![forbid(unsafe_code)]
 
 use catga::{Error, Result};
-use catga_bench::{harness, parts, print, send};
+use catga_bench::{Baseline, harness, parts, print, send};
 use catga_buf::CountingAlloc;
 use clap::{Args, Parser, Subcommand};
-use std::{io::Write, process::ExitCode, time::Duration};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 #[global_allocator]
 static ALLOC: CountingAlloc = CountingAlloc::system();
@@ -51,32 +51,56 @@ struct Options {
     /// Time operations one by one, too: p50, p99, p99.9
     #[arg(long)]
     latency: bool,
+    /// Count instructions, too, by valgrind's callgrind; takes some seconds for each candidate
+    #[arg(long)]
+    instructions: bool,
+    /// Run this candidate alone and measure nothing
+    #[arg(long, hide = true, requires = "iterations")]
+    only: Option<String>,
+    #[arg(long, hide = true)]
+    iterations: Option<u64>,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
+    /// Print Markdown, as without this
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Compare with what `--json` printed earlier into this file
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    baseline: Option<PathBuf>,
 }
 
 impl Options {
     fn plan(&self) -> harness::Plan {
         let turn = Duration::from_millis(self.turn.into());
-        harness::Plan { rounds: self.rounds.into(), turn, latency: self.latency }
+        let only = self.only.clone().zip(self.iterations);
+        harness::Plan { rounds: self.rounds.into(), turn, latency: self.latency, only }
     }
 }
 
 fn main() -> Result<ExitCode> {
-    let (report, gate, json) = match Cli::parse().what {
+    let (mut report, verb, gate, options) = match Cli::parse().what {
         What::Send { gate: true, .. } if cfg!(debug_assertions) => {
             return Err(Error::permanent("a debug build says nothing of times: `cargo run --release`"));
         }
-        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, gate, options.json),
-        What::Parts { options } => (parts::run(options.plan())?, false, options.json),
+        What::Send { options, peers, gate } => (send::run(options.plan(), peers)?, "send", gate, options),
+        What::Parts { options } => (parts::run(options.plan())?, "parts", false, options),
     };
+    if options.instructions {
+        harness::instructions(&mut report, verb)?;
+    }
     let mut out = std::io::stdout().lock();
-    if json {
+    if options.json {
         serde_json::to_writer(&mut out, &report)?;
         writeln!(out)?;
     } else {
         print(&report, &mut out)?;
+        if let Some(file) = options.baseline {
+            let about = |error: Error| error.context(format_args!("reading the baseline {}", file.display()));
+            let text = std::fs::read_to_string(&file).map_err(|error| about(error.into()))?;
+            let baseline: Baseline = serde_json::from_str(&text).map_err(|error| about(error.into()))?;
+            baseline.compare(&report, &mut out)?;
+        }
     }
     Ok(if gate && !report.holds() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

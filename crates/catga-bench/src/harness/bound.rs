@@ -103,7 +103,18 @@ mod tests {
     fn figure(name: &str, rounds: [f64; 3]) -> Figure {
         let ns = Spread::of(&rounds);
         let rounds = rounds.to_vec();
-        Figure { name: name.into(), iterations: 1, ns, allocations: 0.0, bytes: 0.0, latency: None, rounds }
+        Figure {
+            name: name.into(),
+            iterations: 1,
+            ns,
+            allocations: 0.0,
+            bytes: 0.0,
+            faults: None,
+            instructions: None,
+            latency: None,
+            rounds,
+            faulted: Vec::new(),
+        }
     }
 
     #[test]

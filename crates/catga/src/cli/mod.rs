@@ -1,5 +1,9 @@
 //! The verbs of the `catga` program for a user's own binary, which knows its application.
 
+mod wire;
+
+pub use self::wire::{Source, Wire};
+
 use crate::App;
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{ffi::OsString, io::Write, process::ExitCode};
@@ -19,6 +23,9 @@ enum Verb {
         #[arg(short, long, value_enum, default_value_t = Output::Text)]
         output: Output,
     },
+    /// Take a message's bytes apart, read them, or make them
+    #[command(subcommand)]
+    Wire(Wire),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -29,7 +36,8 @@ enum Output {
     Json,
 }
 
-/// Does what the command line asks for; answers the exit code: 0 fine, 2 usage or output.
+/// Does what the command line asks for; answers the exit code: 0 fine, 1 a message that cannot be read, 2 usage,
+/// input or output.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -46,6 +54,7 @@ fn run(app: &App, arguments: impl IntoIterator<Item = OsString>, out: &mut impl 
     let written = match Cli::try_parse_from(arguments) {
         Ok(Cli { verb: Verb::Describe { output: Output::Text } }) => write!(out, "{}", app.describe()),
         Ok(Cli { verb: Verb::Describe { output: Output::Json } }) => writeln!(out, "{}", app.describe().to_json()),
+        Ok(Cli { verb: Verb::Wire(wire) }) => return wire.run(app.types(), out),
         Err(usage) => {
             // Help goes to standard output and is no error; where it cannot be printed, nothing can be said.
             let _ = usage.print();

@@ -1,4 +1,5 @@
-use catga_contract::{Codec, Error, ErrorKind, Result, Sink};
+use crate::probe::JsonProbe;
+use catga_contract::{Codec, Error, ErrorKind, JsonForm, Result, Sink};
 use serde::{Serialize, de::DeserializeOwned};
 
 /// JSON by serde: the codec of every message that does not name another one.
@@ -26,4 +27,23 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn decode(bytes: &[u8]) -> Result<T> {
         serde_json::from_slice(bytes).map_err(|cause| Error::new(ErrorKind::Codec, cause).context("decoding JSON"))
     }
+}
+
+/// Types with serde's traits have a JSON form, whatever their codec.
+pub trait JsonSerde<M> {
+    /// It.
+    fn __catga_json(&self) -> Option<JsonForm<M>>;
+}
+
+impl<M: Serialize + DeserializeOwned> JsonSerde<M> for JsonProbe<M> {
+    fn __catga_json(&self) -> Option<JsonForm<M>> {
+        Some(JsonForm {
+            print: |message| serde_json::to_string(message).map_err(failed),
+            parse: |text| serde_json::from_str(text).map_err(failed),
+        })
+    }
+}
+
+fn failed(cause: serde_json::Error) -> Error {
+    Error::new(ErrorKind::Codec, cause)
 }
