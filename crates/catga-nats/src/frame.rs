@@ -21,6 +21,8 @@ const KEY: &str = "Catga-Key";
 const DEADLINE: &str = "Catga-Deadline";
 const HEADER: &str = "Catga-Header";
 const TRACE: &str = "traceparent";
+/// A server takes 64 KiB of headers; an envelope with more goes inline.
+const HEADERS_MAX: usize = 60 * 1_024;
 
 /// Where a message's envelope goes. Readers understand every framing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,16 +32,13 @@ pub enum Framing {
     #[default]
     Inline,
     /// The payload is the message's own, the envelope stands in headers that any tool of NATS shows: about three times
-    /// the cost.
+    /// the cost. An envelope with more than 60 KiB of headers goes inline, because a server takes no more than 64.
     Headers,
 }
 
 /// Payload and headers of a parcel, without its `Nats-Msg-Id`.
 pub(crate) fn write(parcel: &Parcel, framing: Framing) -> (Bytes, HeaderMap) {
-    let mut headers = HeaderMap::new();
-    if let Some(to) = &parcel.to {
-        headers.insert(TO, to.as_str());
-    }
+    let mut headers = replay(parcel);
     // What is no frame travels as it is: whoever receives it buries it with its bytes.
     let envelope = match framing {
         Framing::Inline => None,
@@ -68,7 +67,19 @@ pub(crate) fn write(parcel: &Parcel, framing: Framing) -> (Bytes, HeaderMap) {
     for (name, value) in envelope.headers.iter() {
         headers.append(HEADER, format!("{}={}", escape(name.as_bytes()), escape(value)));
     }
+    let size: usize = headers.iter().flat_map(|(_, values)| values).map(|value| value.as_str().len() + 32).sum();
+    if size > HEADERS_MAX {
+        return (parcel.frame.clone(), replay(parcel));
+    }
     (envelope.payload, headers)
+}
+
+fn replay(parcel: &Parcel) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Some(to) = &parcel.to {
+        headers.insert(TO, to.as_str());
+    }
+    headers
 }
 
 /// Where a parcel goes, if not to its subject, and what it is there.

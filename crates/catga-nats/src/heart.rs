@@ -1,26 +1,54 @@
-//! The heart of a subscription: tells the server what is being worked at, and learns how far it has come.
+//! The heart of a subscription: tells the server what is being worked at, learns how far it has come, and gives back
+//! what still arrives at inboxes that are done with.
 
-use crate::settle::Desk;
-use async_nats::jetstream::AckKind;
-use std::sync::{Weak, atomic::Ordering};
+use crate::{Nats, settle::Desk, settle::payload};
+use async_nats::{Subscriber, jetstream::AckKind};
+use futures_util::StreamExt;
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
 use tokio::{
-    task::{AbortHandle, spawn},
-    time::interval,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::spawn,
+    time::{interval, timeout},
 };
 
-/// Beats until it is dropped.
-pub(crate) struct Heart(AbortHandle);
+/// How long the server may take to say that an inbox has got all that it will get.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Beats until it is dropped, and has seen off the inboxes that it was given.
+pub(crate) struct Heart(UnboundedSender<Subscriber>);
 
 impl Heart {
-    pub(crate) fn start(desk: &std::sync::Arc<Desk>) -> Self {
-        let options = desk.jetstream.options.consumer.clone();
-        let desk = std::sync::Arc::downgrade(desk);
-        let beating = async move {
-            let mut beats = interval(options.ack_wait / 3);
-            beats.tick().await;
-            loop {
-                beats.tick().await;
-                let Some(desk) = Weak::upgrade(&desk) else { return };
+    pub(crate) fn start(desk: &Arc<Desk>) -> Self {
+        let (heart, inboxes) = unbounded_channel();
+        let nats = desk.jetstream.nats.clone();
+        spawn(beat(Arc::downgrade(desk), nats, inboxes));
+        Self(heart)
+    }
+
+    /// Ends an inbox: what the server has sent to it meanwhile is given back at once.
+    pub(crate) fn end(&self, inbox: Subscriber) {
+        // Where the task is gone, its runtime is: nobody can give anything back then.
+        drop(self.0.send(inbox));
+    }
+}
+
+async fn beat(desk: Weak<Desk>, nats: Nats, mut inboxes: UnboundedReceiver<Subscriber>) {
+    let options = match desk.upgrade() {
+        Some(desk) => desk.jetstream.options.consumer.clone(),
+        None => return,
+    };
+    let mut beats = interval(options.ack_wait / 3);
+    beats.tick().await;
+    loop {
+        tokio::select! {
+            inbox = inboxes.recv() => match inbox {
+                Some(inbox) => drop(timeout(FAREWELL, see_off(&nats, inbox)).await),
+                None => return,
+            },
+            _ = beats.tick() => if let Some(desk) = desk.upgrade() {
                 for reply in desk.beating(options.patience) {
                     if desk.answer(reply, AckKind::Progress).await.is_err() {
                         break;
@@ -30,14 +58,20 @@ impl Heart {
                 if let Ok(Some(info)) = desk.jetstream.consumer_info(&desk.consumer).await {
                     desk.floor.fetch_max(info.ack_floor.stream_sequence, Ordering::Relaxed);
                 }
-            }
-        };
-        Self(spawn(beating).abort_handle())
+            },
+        }
     }
 }
 
-impl Drop for Heart {
-    fn drop(&mut self) {
-        self.0.abort();
+async fn see_off(nats: &Nats, mut inbox: Subscriber) {
+    if inbox.drain().await.is_err() {
+        return;
+    }
+    while let Some(message) = inbox.next().await {
+        if let Some(reply) = message.reply
+            && nats.client.publish(reply, payload(AckKind::Nak(None))).await.is_err()
+        {
+            return;
+        }
     }
 }

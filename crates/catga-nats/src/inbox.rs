@@ -21,7 +21,8 @@ const TRIES: u32 = 3;
 /// There is no clock that all share. Whoever finds a claim waits until it has seen the same revision for the whole lease,
 /// by a clock of its own, before it takes over; so a lease of somebody who died ends later here than elsewhere.
 ///
-/// Effects are at least once: work and mark do not commit together.
+/// Effects are at least once: work and mark do not commit together. A key, its consumer's name and the answer together
+/// are no larger than the server's largest message.
 #[derive(Clone)]
 pub struct NatsInbox {
     bucket: Bucket,

@@ -178,7 +178,7 @@ impl Desk {
     }
 }
 
-fn payload(kind: AckKind) -> Bytes {
+pub(crate) fn payload(kind: AckKind) -> Bytes {
     kind.into()
 }
 

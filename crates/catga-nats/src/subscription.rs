@@ -73,7 +73,8 @@ impl fmt::Debug for NatsSubscription {
 /// A member of a durable pull consumer. It asks for as many messages as its caller wants, and for no more.
 pub(crate) struct JetStreamSubscription {
     desk: Arc<Desk>,
-    inbox: Subscriber,
+    /// There until the subscription is dropped.
+    inbox: Option<Subscriber>,
     address: String,
     changes: watch::Receiver<u64>,
     /// What came, in its order, with its token.
@@ -81,7 +82,7 @@ pub(crate) struct JetStreamSubscription {
     /// How many messages the server has been asked for and has not sent.
     asked: usize,
     heard: Instant,
-    _heart: Heart,
+    heart: Heart,
 }
 
 impl JetStreamSubscription {
@@ -96,16 +97,16 @@ impl JetStreamSubscription {
         let made = jetstream.stream_info().await?.created.unix_timestamp() as u64;
         let floor = info.ack_floor.stream_sequence;
         let (address, changes) = (jetstream.nats.client.new_inbox(), jetstream.nats.changes());
-        let inbox = subscribe(&jetstream, &address).await?;
+        let inbox = Some(subscribe(&jetstream, &address).await?);
         let desk = Arc::new(Desk::new(jetstream, consumer, made, floor));
         let heart = Heart::start(&desk);
         let heard = Instant::now();
-        Ok(Self { desk, inbox, address, changes, arrived: VecDeque::new(), asked: 0, heard, _heart: heart })
+        Ok(Self { desk, inbox, address, changes, arrived: VecDeque::new(), asked: 0, heard, heart })
     }
 
     async fn next_batch(&mut self, most: usize, deliveries: &mut Vec<Delivery>) -> Result<()> {
         loop {
-            while let Some(Some(message)) = self.inbox.next().now_or_never() {
+            while let Some(Some(message)) = next(&mut self.inbox).now_or_never() {
                 self.heard(message).await?;
             }
             if self.hand_out(most, deliveries).await? {
@@ -117,7 +118,7 @@ impl JetStreamSubscription {
             let silence = self.heard + 2 * self.desk.jetstream.options.consumer.heartbeat;
             tokio::select! {
                 biased;
-                message = self.inbox.next() => match message {
+                message = next(&mut self.inbox) => match message {
                     Some(message) => self.heard(message).await?,
                     None => return Err(unavailable("the connection was closed", self.about())),
                 },
@@ -267,11 +268,13 @@ impl JetStreamSubscription {
         let address = jetstream.nats.client.new_inbox();
         let inbox = subscribe(&jetstream, &address).await?;
         self.address = address;
-        let mut old = std::mem::replace(&mut self.inbox, inbox);
-        while let Some(Some(message)) = old.next().now_or_never() {
+        while let Some(Some(message)) = next(&mut self.inbox).now_or_never() {
             if message.status.is_none_or(|status| status.as_u16() == 200) {
                 self.arrive(message);
             }
+        }
+        if let Some(old) = self.inbox.replace(inbox) {
+            self.heart.end(old);
         }
         self.asked = 0;
         Ok(())
@@ -284,13 +287,17 @@ impl JetStreamSubscription {
 
 impl Drop for JetStreamSubscription {
     fn drop(&mut self) {
-        while let Some(Some(message)) = self.inbox.next().now_or_never() {
-            if message.status.is_none_or(|status| status.as_u16() == 200) {
-                self.arrive(message);
-            }
-        }
+        // What came and was not taken over is given back with the rest of the inbox.
         self.desk.give_back();
+        if let Some(inbox) = self.inbox.take() {
+            self.heart.end(inbox);
+        }
     }
+}
+
+/// The next message of an inbox; nothing is lost where the future is dropped.
+async fn next(inbox: &mut Option<Subscriber>) -> Option<Message> {
+    inbox.as_mut()?.next().await
 }
 
 async fn subscribe(jetstream: &JetStream, address: &str) -> Result<Subscriber> {

@@ -24,9 +24,12 @@ struct Private {
     count: AtomicU32,
 }
 
+/// Some cases keep a mebibyte, which is the server's default for a whole message.
+const SETTINGS: &str = "max_payload: 4194304";
+
 impl Private {
     async fn connect(&self) -> Nats {
-        support::connect(&self.server.get_or_init(NatsServer::start).url()).await
+        support::connect(&self.server.get_or_init(|| NatsServer::start_with(SETTINGS)).url()).await
     }
 
     fn number(&self) -> u32 {
