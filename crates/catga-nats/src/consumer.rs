@@ -19,7 +19,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct ConsumerOptions {
     /// How long the server waits for an answer before it hands a message to somebody else. While a handler works, it is
-    /// told so every third of this. Default: 30 s.
+    /// told so every third of this. What the server sends to a member that is just leaving comes again after this time,
+    /// too. Default: 30 s.
     pub ack_wait: Duration,
     /// For how long the server is told so for one message: a handler that takes longer loses it to another member.
     /// Default: 10 minutes.

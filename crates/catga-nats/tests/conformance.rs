@@ -51,6 +51,8 @@ impl Transports {
     fn options(&self) -> TransportOptions {
         let mut options = TransportOptions::default();
         options.framing = self.framing;
+        // A message that the server sends to an inbox as it goes comes again after this time, and no sooner.
+        options.consumer.ack_wait = Duration::from_secs(3);
         options
     }
 }
