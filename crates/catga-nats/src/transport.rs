@@ -217,8 +217,12 @@ impl Transport for NatsTransport {
         match &*self.0 {
             Quality::Core(core) => Ok(core.unsettled(consumer)),
             Quality::JetStream(jetstream) => {
-                let info = jetstream.consumer_info(consumer).await?;
-                Ok(info.map_or(0, |info| info.num_pending + info.num_ack_pending as u64))
+                let Some(info) = jetstream.consumer_info(consumer).await? else { return Ok(0) };
+                // While members come and go, nats-server 2.9.10 counts a message as waiting and as out at the same time:
+                // there are never more than lie behind what is done with.
+                let last = jetstream.stream_info().await?.state.last_sequence;
+                let open = last.saturating_sub(info.ack_floor.stream_sequence);
+                Ok((info.num_pending + info.num_ack_pending as u64).min(open))
             }
         }
     }
