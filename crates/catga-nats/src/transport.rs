@@ -65,7 +65,7 @@ impl Default for TransportOptions {
 pub struct NatsTransport(Arc<Quality>);
 
 enum Quality {
-    Core(Core),
+    Core(Box<Core>),
     JetStream(Arc<JetStream>),
 }
 
@@ -84,7 +84,7 @@ impl NatsTransport {
     /// does not fit is dropped and counted ([`Nats::dropped`]). A consumer is there from `register` on, while this
     /// transport lives.
     pub fn core(nats: &Nats, options: TransportOptions) -> Self {
-        Self(Arc::new(Quality::Core(Core::new(nats.clone(), options))))
+        Self(Arc::new(Quality::Core(Box::new(Core::new(nats.clone(), options)))))
     }
 
     /// At least once: makes the stream where it is missing, and compares it where it is there.
