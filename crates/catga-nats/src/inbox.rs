@@ -112,10 +112,7 @@ impl Inbox for NatsInbox {
         let done = Mark::Done { nonce: claim.nonce, answer: Bytes::copy_from_slice(answer) }.encode();
         let mut tries = 0;
         loop {
-            let error = match self.bucket.swap(&claim.key, done.clone(), claim.revision).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
-            };
+            let Err(error) = self.bucket.swap(&claim.key, done.clone(), claim.revision).await else { return Ok(()) };
             if error.kind() == ErrorKind::Conflict {
                 let held = self.bucket.get(&claim.key).await?.filter(|held| !held.gone);
                 return match held.and_then(|held| Mark::decode(held.value)) {

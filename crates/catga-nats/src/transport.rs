@@ -65,7 +65,7 @@ impl Default for TransportOptions {
 pub struct NatsTransport(Arc<Quality>);
 
 enum Quality {
-    Core(Core),
+    Core(Box<Core>),
     JetStream(Arc<JetStream>),
 }
 
@@ -84,7 +84,7 @@ impl NatsTransport {
     /// does not fit is dropped and counted ([`Nats::dropped`]). A consumer is there from `register` on, while this
     /// transport lives.
     pub fn core(nats: &Nats, options: TransportOptions) -> Self {
-        Self(Arc::new(Quality::Core(Core::new(nats.clone(), options))))
+        Self(Arc::new(Quality::Core(Box::new(Core::new(nats.clone(), options)))))
     }
 
     /// At least once: makes the stream where it is missing, and compares it where it is there.
@@ -217,8 +217,12 @@ impl Transport for NatsTransport {
         match &*self.0 {
             Quality::Core(core) => Ok(core.unsettled(consumer)),
             Quality::JetStream(jetstream) => {
-                let info = jetstream.consumer_info(consumer).await?;
-                Ok(info.map_or(0, |info| info.num_pending + info.num_ack_pending as u64))
+                let Some(info) = jetstream.consumer_info(consumer).await? else { return Ok(0) };
+                // While members come and go, nats-server 2.9.10 counts a message as waiting and as out at the same time:
+                // there are never more than lie behind what is done with.
+                let last = jetstream.stream_info().await?.state.last_sequence;
+                let open = last.saturating_sub(info.ack_floor.stream_sequence);
+                Ok((info.num_pending + info.num_ack_pending as u64).min(open))
             }
         }
     }

@@ -1,4 +1,5 @@
 //! Core NATS: at most once, and honest about it.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The bytes that .NET Catga was seen to send, from `dotnet-wire.json`.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

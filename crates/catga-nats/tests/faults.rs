@@ -1,4 +1,5 @@
 //! What breaks between this program and the server, and what is promised then.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The reliable transport against a private server.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The stores on JetStream and on its key-value buckets.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
