@@ -41,6 +41,8 @@
 //! | `msgpack` | no | `MessagePack`, a codec over serde |
 //! | `protobuf` | no | `Protobuf`, a codec for types that derive `prost::Message` |
 //! | `sqlite` | no | `catga::sqlite`, the embedded durable store and queue |
+//! | `nats` | no | `catga::nats`: core NATS and JetStream |
+//! | `redis` | no | `catga::redis`: pub/sub, Streams and stores |
 //! | `axum` | no | `catga::axum`: commands over HTTP, problems, readiness, shutdown; with `json` |
 //! | `cache` | no | `behavior::Cache`, answers kept for a while, by the crate `moka` |
 //! | `rate-limit` | no | `behavior::RateLimit`, by the crate `governor` |
@@ -127,6 +129,12 @@ pub use catga_derive::{Event, EventSet, Request, handler};
 /// The MemoryPack format by itself.
 #[cfg(feature = "memorypack")]
 pub use catga_memorypack as memorypack;
+/// Core NATS and JetStream.
+#[cfg(feature = "nats")]
+pub use catga_nats as nats;
+/// Redis pub/sub, Streams and stores.
+#[cfg(feature = "redis")]
+pub use catga_redis as redis;
 /// The embedded durable store and queue: one SQLite file.
 #[cfg(feature = "sqlite")]
 pub use catga_sqlite as sqlite;
