@@ -64,8 +64,8 @@ impl<S: UnitOfWork> Tx<S> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Codec`] where the event cannot be encoded and [`ErrorKind::Invalid`] where its key is longer than
-    /// 255 bytes. The transaction can be used further.
+    /// [`Codec`](crate::ErrorKind::Codec) where the event cannot be encoded and
+    /// [`Invalid`](crate::ErrorKind::Invalid) where its key is longer than 255 bytes. The transaction can be used further.
     pub fn publish<E: Event + Wire>(&mut self, event: E) -> Result<MessageId> {
         self.keep(&event, PublishOptions::default())
     }
