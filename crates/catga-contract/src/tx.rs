@@ -65,7 +65,8 @@ impl<S: UnitOfWork> Tx<S> {
     /// # Errors
     ///
     /// [`Codec`](crate::ErrorKind::Codec) where the event cannot be encoded and
-    /// [`Invalid`](crate::ErrorKind::Invalid) where its key is longer than 255 bytes. The transaction can be used further.
+    /// [`Invalid`](crate::ErrorKind::Invalid) where its key is longer than 255 bytes. The transaction can be used
+    /// further.
     pub fn publish<E: Event + Wire>(&mut self, event: E) -> Result<MessageId> {
         self.keep(&event, PublishOptions::default())
     }
