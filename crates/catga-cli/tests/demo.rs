@@ -60,7 +60,9 @@ fn three_kills_lose_and_double_nothing() {
     let run = Run::of(&["--orders", "2000", "--kills", "3", "--json"], "");
     let json = run.json();
     assert_eq!(run.code, Some(0), "{json} {}", run.stderr);
-    for name in ["lost", "doubled", "phantom", "altered", "letters", "buried", "left_in_outbox", "left_in_queue"] {
+    for name in
+        ["lost", "doubled", "phantom", "altered", "torn", "letters", "buried", "left_in_outbox", "left_in_queue"]
+    {
         assert_eq!(number(&json, name), 0, "{name} of {json}");
     }
     assert!((2_000..=4_000).contains(&number(&json, "orders")), "{json}");

@@ -30,27 +30,39 @@
 //! is ended after [`GUARD`] with its name.
 //!
 //! [`GROUPS`] lists every case with the promise that it holds.
+//!
+//! Without the default feature `suite` there is the [`History`] and its checker alone, as programs use it that check what
+//! they did.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a case that meets an error it does not expect has failed")]
 
+#[cfg(feature = "suite")]
 mod backend;
+#[cfg(feature = "suite")]
 #[doc(hidden)]
 pub mod cases;
+#[cfg(feature = "suite")]
 mod fault;
 mod history;
+#[cfg(feature = "suite")]
 mod model;
+#[cfg(feature = "suite")]
 mod registry;
+#[cfg(feature = "suite")]
 mod run;
+#[cfg(feature = "suite")]
 mod tools;
 
+pub use crate::history::{Claim, Demands, End, History, Op, Record, Start, Verdict};
+#[cfg(feature = "suite")]
 pub use crate::{
     backend::{Backend, Breaks, Reopens, Rows},
     fault::{FAULTS, fault, wanted_fault},
-    history::{Claim, Demands, End, History, Op, Record, Start, Verdict},
     registry::{Case, GROUPS, Group},
     run::GUARD,
 };
 
+#[cfg(feature = "suite")]
 #[doc(hidden)]
 pub mod __private {
     pub use crate::run::run;

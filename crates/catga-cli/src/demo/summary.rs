@@ -27,6 +27,8 @@ pub(crate) struct Summary {
     pub(super) phantom: u64,
     /// Orders of which some rows are as many as they must, with other contents.
     pub(super) altered: u64,
+    /// Orders of unknown end that have the effects of some consumers and not of others.
+    pub(super) torn: u64,
     /// Orders that stood after nothing but failed answers.
     pub(super) kept_after_failure: u64,
     /// Handler starts beyond the first of their delivery.
@@ -89,6 +91,7 @@ impl Summary {
             doubled: total.doubled,
             phantom: total.phantom,
             altered: total.altered,
+            torn: findings.torn,
             kept_after_failure: counts.kept_after_failure,
             redelivered: run.deliveries.redelivered(),
             duplicates,
@@ -128,6 +131,7 @@ impl Summary {
             (self.doubled, "effects happened more than once"),
             (self.phantom, "effects belong to orders that nobody was told to stand"),
             (self.altered, "times an order's rows say something else than the order"),
+            (self.torn, "orders of unknown end have some of their effects"),
             (self.kept_after_failure, "orders stood after they were answered with a failure"),
             (self.unknown_open, "orders were never answered after their worker died"),
             (self.letters.max(self.buried), "messages became dead letters"),
