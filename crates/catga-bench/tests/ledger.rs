@@ -23,7 +23,7 @@ fn the_numbers_hold_on_threads_that_come_and_go() {
 
 #[test]
 fn a_number_that_differs_is_reported_in_either_direction() {
-    let row = ROWS.iter().find(|row| row.name == "dynamic send").unwrap();
+    let row = ROWS.iter().find(|row| row.name == "notify to 3, event on the heap").unwrap();
     let mut found = row.measure().unwrap();
     found.allocations += 1;
     assert!(row.complaint(found).unwrap().contains("began to allocate"));

@@ -16,12 +16,7 @@ const SHORT: Plan = Plan { rounds: 5, turn: Duration::from_micros(200), latency:
 fn every_candidate_is_measured_and_every_bound_judged() {
     let report = send::run(SHORT, false).unwrap();
     for figure in &report.figures {
-        let expected = match figure.name.as_str() {
-            name if name.starts_with("App::send") => 1.0,
-            name if name.starts_with("App::notify") => 3.0,
-            _ => 0.0,
-        };
-        assert_eq!(figure.allocations, expected, "{}", figure.name);
+        assert_eq!(figure.allocations, 0.0, "{}", figure.name);
         assert!(figure.ns.min > 0.0 && figure.ns.min <= figure.ns.median, "{}", figure.name);
     }
     for (bound, outcome) in send::BOUNDS.iter().zip(&report.outcomes) {
