@@ -108,7 +108,9 @@ fn test_features(runner: &mut Runner) -> Result<()> {
     runner.run(&Line::cargo("test -p catga-memorypack --features safe"))?;
     runner.run(&Line::cargo("test -p catga-memorypack --features jiff,compact_str"))?;
     runner.run(&Line::cargo("test -p catga-buf --features tokio"))?;
-    runner.run(&Line::cargo("test -p catga --all-features"))
+    // Without the brokers: they add no test here, and rustc calls our types otherwise where it knows theirs.
+    let features = "axum,cache,cli,memorypack,msgpack,protobuf,rate-limit,sqlite";
+    runner.run(&Line::cargo(&format!("test -p catga --features {features}")))
 }
 
 fn doc(runner: &mut Runner) -> Result<()> {

@@ -32,9 +32,7 @@ fn unsafe_code_lies_in_seven_modules_of_two_crates() {
             let code = std::fs::read_to_string(path).unwrap();
             let door = |module: &&str| code.contains(&format!("#[allow(unsafe_code)]\nmod {module};"));
             let fine = match UNSAFE.iter().find(|(keeper, _)| path.ends_with(&format!("/{keeper}"))) {
-                Some((_, modules)) => {
-                    code.contains("#![deny(unsafe_code)]") && modules.iter().all(door)
-                }
+                Some((_, modules)) => code.contains("#![deny(unsafe_code)]") && modules.iter().all(door),
                 None => code.contains("#![forbid(unsafe_code)]"),
             };
             assert!(fine, "{path} does not forbid unsafe code");
