@@ -56,6 +56,8 @@ pub(crate) struct Late {
     pub(crate) began: Arc<AtomicBool>,
     /// Where the unit of work is found afterwards.
     pub(crate) place: Box<dyn Any + Send>,
+    /// Takes it from there, for a handler that was dropped or panicked.
+    pub(crate) reclaim: fn(&(dyn Any + Send)) -> Option<Box<dyn AnyUnit>>,
 }
 
 impl<'a> Call<'a> {
@@ -161,7 +163,17 @@ impl<'a> Call<'a> {
     /// Takes the unit of work back: the one that was lent, or the one that an extractor opened.
     #[inline]
     pub fn take_unit(&mut self) -> Option<Box<dyn AnyUnit>> {
+        self.reclaim();
         self.unit.take()
+    }
+
+    /// Takes the unit of work back that a handler had begun which was dropped or panicked.
+    pub(crate) fn reclaim(&mut self) {
+        if let Some(late) = self.take_late()
+            && let Some(unit) = (late.reclaim)(&*late.place)
+        {
+            self.unit = Some(unit);
+        }
     }
 
     /// The unit of work that is open in a store of type `S`: the worker's, or the one that a `Tx` of this call opened.

@@ -1,12 +1,12 @@
 //! A transaction that a handler begins itself, when it has waited for everything else.
 
 use crate::{
-    BoxFuture, Call, Error, ErrorKind, Fault, FromCall, Needs, Resources, Result, Tx, Unit, UnitOfWork,
+    AnyUnit, BoxFuture, Call, Error, ErrorKind, Fault, FromCall, Needs, Resources, Result, Tx, Unit, UnitOfWork,
     call::{Late, Mark},
     tx::{Parent, unit},
 };
 use std::{
-    any::type_name,
+    any::{Any, type_name},
     fmt,
     marker::PhantomData,
     sync::{
@@ -124,11 +124,12 @@ impl<S: UnitOfWork> FromCall for Later<Tx<S>> {
     }
 
     async fn from_call(store: &Arc<S>, call: &mut Call<'_>) -> Result<Self> {
+        call.reclaim();
         let held = match call.unit().is_some() {
             // A call within another one's transaction, or a second try of a behavior around this handler.
             true => {
                 unit::<S>(call)?;
-                let unit = call.take_unit().and_then(|unit| (unit as Box<dyn std::any::Any>).downcast().ok());
+                let unit = call.take_unit().and_then(|unit| (unit as Box<dyn Any>).downcast().ok());
                 unit.map_or(Held::Nothing, Held::Open)
             }
             false => Held::Nothing,
@@ -142,7 +143,14 @@ impl<S: UnitOfWork> FromCall for Later<Tx<S>> {
         });
         let (parent, mark) = (Parent::of(call), call.mark());
         let bare = call.resources().sabotaged(Fault::NoSavepoint);
-        call.set_late(Late { store: store.id(), began, place: Box::new(place.clone()) });
+        let reclaim = |place: &(dyn Any + Send)| {
+            let place: &Arc<Place<S>> = place.downcast_ref()?;
+            match place.replace(Held::Closed) {
+                Held::Open(unit) => Some(unit as Box<dyn AnyUnit>),
+                _ => None,
+            }
+        };
+        call.set_late(Late { store: store.id(), began, place: Box::new(place.clone()), reclaim });
         let begin = Box::new(move || Box::pin(place.begin(parent, mark, bare)) as BoxFuture<'static, _>);
         Ok(Self { begin, transaction: PhantomData })
     }

@@ -43,6 +43,7 @@ impl<'t, S: UnitOfWork> Nested<'t, S> {
     ///
     /// Where it left the inner handler; nothing will be committed then.
     pub async fn end(mut self) -> Result<()> {
+        self.call.reclaim();
         if let Some(unit) = self.call.open_unit::<S>() {
             unit.tx().await?;
         }

@@ -185,6 +185,7 @@ impl<S: UnitOfWork> FromCall for Tx<S> {
     }
 
     async fn from_call(store: &Arc<S>, call: &mut Call<'_>) -> Result<Self> {
+        call.reclaim();
         if call.unit().is_none() {
             let tx = store.begin().await?;
             let mut unit = Unit::new(store.clone(), tx);

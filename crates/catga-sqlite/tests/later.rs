@@ -121,6 +121,72 @@ async fn one_that_waits_with_the_transaction_in_hand_is_ended() {
     assert_eq!(count(&store, "SELECT count(*) FROM mails"), 0);
 }
 
+#[derive(Clone, catga::Request)]
+#[catga(name = "hang", local)]
+struct Hang;
+
+/// Writes, then hangs at its first try; the time limit around it ends that one.
+async fn hang_once(_: Hang, tx: Later<Tx<Sqlite>>, tries: State<Mutex<u32>>) -> catga::Result<()> {
+    let first = {
+        let mut tries = tries.lock().unwrap();
+        *tries += 1;
+        *tries == 1
+    };
+    let mut tx = tx.begin().await?;
+    insert(&mut tx, 7).await?;
+    if first {
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
+
+#[derive(catga::Request)]
+#[catga(name = "outer", local)]
+struct Outer;
+
+#[tokio::test]
+async fn a_time_limit_around_one_that_has_begun_gives_the_transaction_back() {
+    async fn outer(_: Outer, mut tx: Tx<Sqlite>, bus: catga::Bus) -> catga::Result<()> {
+        insert(&mut tx, 1).await?;
+        let error = bus.send_in(&mut tx, Inner).await.unwrap_err();
+        assert_eq!(error.kind(), catga::ErrorKind::Timeout, "{error:#}");
+        insert(&mut tx, 3).await
+    }
+    #[derive(catga::Request)]
+    #[catga(name = "inner", local)]
+    struct Inner;
+    async fn inner(_: Inner, tx: Later<Tx<Sqlite>>) -> catga::Result<()> {
+        insert(&mut tx.begin().await?, 2).await?;
+        std::future::pending().await
+    }
+    let store = store().await;
+    let limit = catga::behavior::Timeout(Duration::from_millis(5));
+    let app = shop(&store).patience(Duration::from_secs(20)).handle(outer);
+    let app = app.handle(catga::HandlerExt::with(inner, limit)).build().await.unwrap();
+    app.send(Outer).await.unwrap();
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails"), [1, 3], "the inner one left nothing");
+}
+
+#[tokio::test]
+async fn nobody_waits_while_a_retry_of_one_that_had_begun_sleeps() {
+    let store = store().await;
+    let backoff = catga::Backoff { first: Duration::from_millis(300), jitter: 0.0, ..Default::default() };
+    let app = shop(&store).patience(Duration::from_secs(20)).state(Mutex::new(0_u32));
+    let app = app.with(catga::behavior::Retry::new(backoff)).with(catga::behavior::Timeout(Duration::from_millis(5)));
+    let app = app.handle(hang_once).build().await.unwrap();
+    let began = std::time::Instant::now();
+    let (answer, wrote) = tokio::join!(app.send(Hang), async {
+        // Behind the limit of the first try, before the end of the pause.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let tx = catga::UnitOfWork::begin(&store).await.unwrap();
+        drop(tx);
+        began.elapsed()
+    });
+    answer.unwrap();
+    assert!(wrote < Duration::from_millis(250), "it waited {wrote:?} for one that slept");
+    assert_eq!(numbers(&store, "SELECT order_id FROM mails"), [7]);
+}
+
 #[tokio::test]
 async fn a_request_commits_what_it_began_and_needs_not_begin() {
     async fn place(Place(id): Place, tx: Later<Tx<Sqlite>>) -> catga::Result<Result<u64, String>> {

@@ -12,7 +12,8 @@ impl<S: UnitOfWork> Worker<S> {
     /// Deliveries whose handler takes no `Tx`: its calls run side by side, outside any transaction, and without a
     /// mark; what it did before a crash it does again.
     pub(super) async fn without_tx(&self, waiting: &mut Waiting, known: usize) -> Result<()> {
-        let outcomes = self.side_by_side(&waiting.deliveries, known, |delivery| self.alone(delivery).boxed()).await;
+        let outcomes =
+            self.side_by_side(&waiting.deliveries, known, &[], |delivery| self.alone(delivery).boxed()).await;
         let mut unit = Unit::new(self.store.clone(), self.store.begin().await?);
         let (mut verdicts, mut answers) = (Vec::new(), Vec::new());
         for (delivery, outcome) in waiting.deliveries.iter().zip(outcomes) {
@@ -44,29 +45,40 @@ impl<S: UnitOfWork> Worker<S> {
     /// the store lets those share a commit that come together.
     pub(super) async fn later(&self, waiting: &mut Waiting, known: usize) -> Result<()> {
         let call = |delivery| async move { self.on_its_own(delivery).await }.boxed();
-        let outcomes = self.side_by_side(&waiting.deliveries, known, call).await;
-        let (mut back, mut failed) = (Vec::new(), None);
-        // What the store could not settle stays, and is handled again.
+        let Waiting { deliveries, held } = waiting;
+        let outcomes = self.side_by_side(deliveries, known, held, call).await;
+        let mut failed = None;
+        // What was not started, or what the store could not settle, stays and is handled again.
         let mut stays = VecDeque::new();
-        for (delivery, outcome) in waiting.deliveries.drain(..known).zip(outcomes) {
+        for (delivery, outcome) in deliveries.drain(..known).zip(outcomes) {
             match outcome {
-                Some(Ok(verdict)) => self.tell(&delivery, &verdict),
-                None if failed.is_none() => {
-                    back.push((delivery.token, BACK));
-                    self.tell(&delivery, &Verdict::Back);
+                Some(Ok(verdict)) => {
+                    held.extend(self.holds_up(&delivery, &verdict));
+                    self.tell(&delivery, &verdict);
+                    continue;
                 }
-                None => stays.push_back(delivery),
-                Some(Err(error)) => {
-                    stays.push_back(delivery);
-                    failed.get_or_insert(error);
-                }
+                Some(Err(error)) => drop(failed.get_or_insert(error)),
+                None => {}
+            }
+            stays.push_back(delivery);
+        }
+        // Those whose predecessor comes again go behind it; where that cannot be settled now they are not started either.
+        let goes_back = |delivery: &Delivery| delivery.key.is_some_and(|key| held.contains(&key));
+        let back: Vec<_> = stays.iter().filter(|delivery| goes_back(delivery)).map(|one| (one.token, BACK)).collect();
+        if !back.is_empty() {
+            match self.settle_alone(back).await {
+                Ok(()) => stays.retain(|delivery| {
+                    let back = goes_back(delivery);
+                    if back {
+                        self.tell(delivery, &Verdict::Back);
+                    }
+                    !back
+                }),
+                Err(error) => drop(failed.get_or_insert(error)),
             }
         }
-        stays.append(&mut waiting.deliveries);
-        waiting.deliveries = stays;
-        if !back.is_empty() {
-            self.settle_alone(back).await?;
-        }
+        stays.append(deliveries);
+        *deliveries = stays;
         failed.map_or(Ok(()), Err)
     }
 
@@ -124,9 +136,11 @@ impl<S: UnitOfWork> Worker<S> {
         &self,
         deliveries: &'d VecDeque<Delivery>,
         known: usize,
+        held: &[u64],
         call: impl Fn(&'d Delivery) -> BoxFuture<'d, T> + Sync,
     ) -> Vec<Option<T>> {
-        let lanes = self.lanes(deliveries.iter().take(known));
+        let free = |delivery: &&Delivery| delivery.key.is_none_or(|key| !held.contains(&key));
+        let lanes = self.lanes(deliveries.iter().take(known).enumerate().filter(|(_, delivery)| free(delivery)));
         let call = &call;
         // Boxed here: the compiler cannot infer the borrow through the stream's closures.
         let calls: Vec<BoxFuture<'_, Vec<(usize, T)>>> = lanes
@@ -156,9 +170,9 @@ impl<S: UnitOfWork> Worker<S> {
     }
 
     /// What may be handled side by side: each delivery, or those of one key one after the other.
-    fn lanes<'d>(&self, deliveries: impl Iterator<Item = &'d Delivery>) -> Vec<Vec<(usize, &'d Delivery)>> {
+    fn lanes<'d>(&self, deliveries: impl Iterator<Item = (usize, &'d Delivery)>) -> Vec<Vec<(usize, &'d Delivery)>> {
         let (mut lanes, mut keys) = (Vec::<Vec<_>>::new(), HashMap::new());
-        for (at, delivery) in deliveries.enumerate() {
+        for (at, delivery) in deliveries {
             let lane = match delivery.key.filter(|_| self.ordered) {
                 Some(key) => *keys.entry(key).or_insert(lanes.len()),
                 None => lanes.len(),
